@@ -1,0 +1,94 @@
+"""What a method is: a network with its loss and its decoding, all in crop pixels.
+
+Letters in shapes: B hands in a batch, K = 21 keypoints, H W rows and columns of the crop,
+h w rows and columns of the heatmaps.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar, Final, NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, UInt8
+from torch import Tensor, nn
+
+from knuckle.geometry import Alignment
+
+Outputs = dict[str, Tensor]
+"""What a network returns: named tensors whose first dimension is the batch."""
+
+IMAGENET_MEAN: Final = (0.485, 0.456, 0.406)
+IMAGENET_STD: Final = (0.229, 0.224, 0.225)
+
+
+class Targets(NamedTuple):
+    """The truth for a batch of crops.
+
+    Attributes:
+        xy_crop: (B, K, 2) float32, crop pixels. Any finite number where not labelled, never NaN.
+        labeled: (B, K) bool, True where the keypoint takes part in the loss.
+    """
+
+    xy_crop: Float[Tensor, "B K 2"]
+    labeled: Bool[Tensor, "B K"]
+
+
+class Decoded(NamedTuple):
+    """Keypoints read from a network's outputs.
+
+    Attributes:
+        xy_crop: (B, K, 2) float32, crop pixels.
+        sigma_crop: (B, K, 2) float32, standard deviations in x and y in crop pixels, or None where
+            the method has none.
+    """
+
+    xy_crop: Float[Tensor, "B K 2"]
+    sigma_crop: Float[Tensor, "B K 2"] | None
+
+
+class Method(nn.Module, ABC):
+    """A keypoint network with its own loss and decoding.
+
+    `forward` takes RGB crops as (B, 3, H, W), uint8 or float in 0..255, and normalises them itself,
+    so that weights and preprocessing cannot part.
+
+    Attributes:
+        size: side of the square crop in pixels.
+        alignment: which pixel of the crop the box's centre falls on; see `knuckle.geometry`.
+    """
+
+    name: ClassVar[str]
+
+    def __init__(self, size: int, alignment: Alignment = "center") -> None:
+        super().__init__()
+        self.size = size
+        self.alignment: Alignment = alignment
+        self.register_buffer("pixel_mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1) * 255, persistent=False)
+        self.register_buffer("pixel_std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1) * 255, persistent=False)
+
+    def normalize(self, images: UInt8[Tensor, "B 3 H W"] | Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 3 H W"]:
+        """The pixels as ImageNet backbones expect them: mean 0, standard deviation 1."""
+        mean, std = self.get_buffer("pixel_mean"), self.get_buffer("pixel_std")
+        return (images.to(mean.dtype) - mean) / std
+
+    @abstractmethod
+    def forward(self, images: Tensor) -> Outputs:
+        """The network's outputs for a batch of crops."""
+
+    @abstractmethod
+    def loss(self, outputs: Outputs, targets: Targets) -> dict[str, Tensor]:
+        """Scalars by name, the one to minimise under "loss"; unlabelled keypoints contribute nothing."""
+
+    @abstractmethod
+    def decode(self, outputs: Outputs) -> Decoded:
+        """The keypoints in crop pixels."""
+
+    @abstractmethod
+    def unmirror(self, outputs: Outputs) -> Outputs:
+        """Outputs of left-right mirrored crops, turned into what the unmirrored crops would give."""
+
+
+def merge(outputs: Outputs, others: Outputs) -> Outputs:
+    """The mean of two outputs, as the flip test takes it."""
+    return {name: (value + others[name]) / 2 for name, value in outputs.items()}

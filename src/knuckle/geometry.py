@@ -16,7 +16,7 @@ Pixels and points go through the same float64 matrix, so they cannot disagree.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Final, Literal, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -194,6 +194,38 @@ class Crop:
             borderMode=cv2.BORDER_REPLICATE if border is None else cv2.BORDER_CONSTANT,
             borderValue=(border or 0,) * 4,
         )
+
+
+@dataclass(frozen=True)
+class CropRule:
+    """How a model wants its crops; it travels with the weights.
+
+    Attributes:
+        size: side of the crop in pixels.
+        padding: window side over the longer side of a hand's box, where the box is the tight extent
+            of the keypoints.
+        frame_padding: window side over the longer side of the frame, where the whole image is
+            taken. MMPose's FreiHAND models take 0.8.
+        alignment: "corner" for networks trained by MMPose.
+    """
+
+    size: int = 256
+    padding: float = 1.5
+    frame_padding: float = 1.0
+    alignment: Alignment = "center"
+
+    def around_box(self, box: ArrayLike, **augmentation: Any) -> Crop:
+        """The crop of a hand's box (4,); keyword arguments go to `Crop.around`.
+
+        Raises:
+            ValueError: the box has no area or is not finite.
+        """
+        return Crop.around(box, self.size, padding=self.padding, alignment=self.alignment, **augmentation)
+
+    def around_frame(self, size_wh: tuple[int, int], **augmentation: Any) -> Crop:
+        """The crop of the whole image; MMPose's models count the frame from 0 to W, ours from -0.5."""
+        box = (0, 0, *size_wh) if self.alignment == "corner" else frame_box(size_wh)
+        return Crop.around(box, self.size, padding=self.frame_padding, alignment=self.alignment, **augmentation)
 
 
 def _apply(matrix: Float[np.ndarray, "3 3"], xy: Float[np.ndarray, "*n 2"]) -> Array:

@@ -273,6 +273,14 @@ def keypoint_extent(xy: Float32[np.ndarray, "n k 2"]) -> Float32[np.ndarray, "n 
     return np.where(np.isfinite(box), box, np.nan).astype(np.float32)
 
 
+def group_number(name: str) -> int:
+    """The group of that name: a hash, the same in every table, so that tables can be joined safely.
+
+    53 bits: exact in JSON and float64, and any two of a million names collide with p < 1e-4.
+    """
+    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest()) >> 11
+
+
 def _image_names(image: Sequence[str] | NDArray[Any]) -> NDArray[np.str_]:
     if isinstance(image, str):
         raise ValueError(f"image must be a sequence of paths, one a hand, got the single string {image!r}.")
@@ -291,13 +299,8 @@ def _full(name: str, n: int, value: int) -> NDArray[Any]:
 
 
 def _groups_by_image(names: NDArray[np.str_]) -> NDArray[np.int64]:
-    """One number an image, the same wherever the path appears, so that tables can be joined safely.
-
-    53 bits of a hash: exact in JSON and float64, and two of a million images collide with p < 1e-4.
-    """
     unique, rows = np.unique(names, return_inverse=True)
-    digests = [hashlib.blake2b(name.encode(), digest_size=8).digest() for name in unique.tolist()]
-    return (np.array([int.from_bytes(digest) >> 11 for digest in digests], dtype=np.int64))[rows]
+    return np.array([group_number(name) for name in unique.tolist()], dtype=np.int64)[rows]
 
 
 def _given(array: NDArray[Any] | None) -> NDArray[Any]:

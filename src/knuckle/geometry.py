@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeVar
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Shaped, UInt8
 from numpy.typing import ArrayLike, NDArray
 
 Alignment = Literal["center", "corner"]
@@ -172,12 +172,12 @@ class Crop:
         return mapped
 
     def warp(
-        self, image: UInt8[np.ndarray, "h w *c"], border: int | None = 0, *, antialias: bool = True
-    ) -> UInt8[np.ndarray, "crop_h crop_w *c"]:
+        self, image: Shaped[np.ndarray, "h w *c"], border: int | None = 0, *, antialias: bool = True
+    ) -> Shaped[np.ndarray, "crop_h crop_w *c"]:
         """The crop's pixels, bilinear.
 
         Args:
-            image: (h, w) or (h, w, c).
+            image: (h, w) or (h, w, c), uint8 or float32; the crop has the same dtype.
             border: grey level outside the image, or None to repeat the image's edge.
             antialias: average pixels before a crop that shrinks the image twice or more.
         """
@@ -227,6 +227,13 @@ class CropRule:
         box = (0, 0, *size_wh) if self.alignment == "corner" else frame_box(size_wh)
         return Crop.around(box, self.size, padding=self.frame_padding, alignment=self.alignment, **augmentation)
 
+    def cut(self, image: UInt8[np.ndarray, "h w 3"], crop: Crop) -> UInt8[np.ndarray, "size size 3"]:
+        """The crop's pixels as this model was trained on them; training and prediction both cut here.
+
+        MMPose never averages before it shrinks, so its models are not given averaged pixels.
+        """
+        return crop.warp(image, antialias=self.alignment == "center")
+
 
 def _apply(matrix: Float[np.ndarray, "3 3"], xy: Float[np.ndarray, "*n 2"]) -> Array:
     mapped: Array = np.asarray(xy, dtype=np.float64) @ matrix[:2, :2].T + matrix[:2, 2]
@@ -234,8 +241,8 @@ def _apply(matrix: Float[np.ndarray, "3 3"], xy: Float[np.ndarray, "*n 2"]) -> A
 
 
 def _shrink(
-    image: NDArray[np.uint8], image_to_crop: Float[np.ndarray, "3 3"], factor: int
-) -> tuple[NDArray[np.uint8], Array]:
+    image: Shaped[np.ndarray, "h w *c"], image_to_crop: Float[np.ndarray, "3 3"], factor: int
+) -> tuple[Shaped[np.ndarray, "blocks_h blocks_w *c"], Array]:
     """The image averaged over blocks of `factor` x `factor` pixels, and the matrix from there to the crop.
 
     Block k covers the pixels k f to (k + 1) f - 1 and lies at k f + (f - 1) / 2. The last rows and
@@ -250,4 +257,4 @@ def _shrink(
     blocks_to_image = np.eye(3)
     blocks_to_image[:2, :2] *= factor
     blocks_to_image[:2, 2] = (factor - 1) / 2
-    return small.astype(np.uint8, copy=False), image_to_crop @ blocks_to_image
+    return small, image_to_crop @ blocks_to_image

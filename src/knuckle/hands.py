@@ -116,8 +116,7 @@ class Hands:
         for name, value, neutral in (("side", side, UNKNOWN), ("gesture", gesture, UNKNOWN), ("size", size, 0)):
             columns[name] = _column(name, _full(name, n, neutral) if value is None else value, n)
         columns["group"] = _column("group", _groups_by_image(names) if group is None else group, n)
-        extent = keypoint_extent(_given(columns["xy"]))
-        columns["box"] = _column("box", extent if box is None else box, n)
+        columns["box"] = _column("box", keypoint_extent(_given(columns["xy"])) if box is None else box, n)
         for name, value in (("covariance", covariance), ("confidence", confidence), ("score", score)):
             columns[name] = None if value is None else _column(name, value, n)
         _check_ranges(columns)
@@ -144,6 +143,8 @@ class Hands:
         filled = [part for part in parts if len(part)] or parts[:1]
         if not filled:
             return cls.empty()
+        if len(filled) == 1:
+            return filled[0]
         roots = {part.root for part in filled}
         root = filled[0].root if len(roots) == 1 else None
         names = [part.image if len(roots) == 1 else np.array([str(p) for p in part.paths()]) for part in filled]

@@ -1,0 +1,270 @@
+"""From hands on disk to batches of crops: read, cut, change, stack, here or in worker processes.
+
+All randomness of a sample comes from (seed, epoch, row), so a batch is the same whichever process
+builds it, in whatever order. Workers hand over whole batches: a batch crosses between processes once,
+in shared memory, where single samples would cost more than they save.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Final, NamedTuple, TypeVar
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Bool, Float32, Float64, Int, Int64, UInt8
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from knuckle.data.augment import Augmentation, apply_pixels, draw_geometry
+from knuckle.data.images import ImageError, read_image
+from knuckle.formats.problems import OnBad
+from knuckle.geometry import Crop, CropRule
+from knuckle.hands import UNLABELED, Hands
+from knuckle.methods.base import Targets
+from knuckle.skeleton import NUM_JOINTS
+
+Anything = TypeVar("Anything")
+
+_AS_IT_IS: Final = Augmentation.none()
+
+
+class Sample(NamedTuple):
+    """One crop and the truth on it.
+
+    Attributes:
+        image: (S, S, 3) uint8 RGB.
+        crop: the matrix that cut the image; it gave `xy_crop` too.
+        xy_crop: (21, 2) float32, crop pixels; 0 where not labelled. May lie outside the crop: which
+            points a loss can use is for the method to say.
+        labeled: (21,) bool.
+    """
+
+    image: UInt8[np.ndarray, "S S 3"]
+    crop: Crop
+    xy_crop: Float32[np.ndarray, "21 2"]
+    labeled: Bool[np.ndarray, "21"]
+
+
+class Batch(NamedTuple):
+    """Crops with their truth, as a network is trained on them.
+
+    Attributes:
+        images: (B, 3, S, S) uint8 RGB crops, channels last in memory.
+        targets: keypoints in crop pixels.
+        image_to_crop: (B, 3, 3) float64, one matrix a crop.
+        rows: (B,) int64, the hand's row in the source's table.
+    """
+
+    images: UInt8[Tensor, "B 3 S S"]
+    targets: Targets
+    image_to_crop: Float64[Tensor, "B 3 3"]
+    rows: Int64[Tensor, " B"]
+
+
+@dataclass(frozen=True)
+class CropSource:
+    """Hands and how to cut them out of their images.
+
+    Attributes:
+        hands: where the images lie, boxes and keypoints.
+        rule: size and padding of the crops.
+        whole_image: cut the whole frame instead of the hand's box.
+        augmentation: random changes, or None.
+        seed: of all random changes, not negative.
+    """
+
+    hands: Hands
+    rule: CropRule
+    whole_image: bool = False
+    augmentation: Augmentation | None = None
+    seed: int = 0
+
+
+def load_sample(source: CropSource, row: int, epoch: int = 0) -> Sample:
+    """The crop of one hand, the same for the same source, row and epoch.
+
+    Raises:
+        ImageError: the image cannot be read, or has not the size that its hand says.
+        ValueError: the hand's box has no area.
+    """
+    hands, augmentation = source.hands, source.augmentation or _AS_IT_IS
+    path = _path(hands, row)
+    image = read_image(path)
+    size_wh = (image.shape[1], image.shape[0])
+    expected_wh = tuple(hands.size[row].tolist())
+    if expected_wh not in {size_wh, (0, 0)}:
+        raise ImageError(
+            f"{path} is {size_wh[0]} x {size_wh[1]} pixels, but its labels are for {expected_wh[0]} x "
+            f"{expected_wh[1]}; give the image that was labelled."
+        )
+    rng = np.random.Generator(np.random.SFC64((source.seed, epoch, row)))
+    geometry = draw_geometry(augmentation, rng)
+    if source.whole_image:
+        crop = source.rule.around_frame(size_wh, **geometry)
+    else:
+        crop = source.rule.around_box(_box_with_area(hands, row), **geometry)
+    pixels = apply_pixels(source.rule.cut(image, crop), augmentation, rng)
+    labeled = hands.visibility[row] > UNLABELED
+    xy_crop = np.where(labeled[:, None], crop.to_crop(hands.xy[row]), 0).astype(np.float32)
+    return Sample(pixels, crop, xy_crop, labeled)
+
+
+def batches(
+    source: CropSource,
+    rows: Sequence[Int[np.ndarray, " B"]],
+    *,
+    epoch: int = 0,
+    workers: int = 0,
+    on_bad: OnBad = "stop",
+) -> Iterator[tuple[Batch, list[str]]]:
+    """Batches in the order of `rows`, each with one sentence a skipped sample.
+
+    Batches and messages are the same for any number of workers. Stopping early, by an exception or
+    by closing the iterator, ends the workers.
+
+    Args:
+        source: what to cut.
+        rows: rows of `source.hands`, one array a batch.
+        epoch: number of the pass over the data; every epoch draws other changes.
+        workers: processes that build batches; 0 builds them here, when they are asked for.
+        on_bad: "stop" raises on the first sample that cannot be used, "skip" leaves it out of its
+            batch. A batch with none left is not yielded; its messages come with another batch.
+
+    Raises:
+        ValueError: a sample cannot be used and `on_bad` is "stop", or not a single one can be.
+    """
+    waiting: tuple[Batch, list[str]] | None = None
+    messages: list[str] = []
+    for stack in _stacks(_Stacker(source, rows, epoch, on_bad), workers):
+        if isinstance(stack, ValueError):
+            raise stack
+        messages += stack.messages
+        if len(stack.rows):
+            if waiting:
+                yield waiting
+            waiting, messages = (_to_batch(stack), messages), []
+    if waiting:
+        yield waiting[0], waiting[1] + messages
+    elif messages:
+        raise ValueError(f"none of the {len(messages)} samples can be used; the first: {messages[0]}")
+
+
+class _Stack(NamedTuple):
+    """A batch as it crosses between processes, with its messages.
+
+    Only the images are a tensor: each tensor costs a file descriptor and a connection on its way.
+    """
+
+    images: UInt8[Tensor, "B S S 3"]
+    xy_crop: Float32[np.ndarray, "B 21 2"]
+    labeled: Bool[np.ndarray, "B 21"]
+    image_to_crop: Float64[np.ndarray, "B 3 3"]
+    rows: Int64[np.ndarray, " B"]
+    messages: list[str]
+
+
+@dataclass(frozen=True)
+class _Stacker(Dataset[_Stack | ValueError]):
+    """Batches by number, for `DataLoader`; an error that stops is returned, as raising would wrap it."""
+
+    source: CropSource
+    rows: Sequence[Int[np.ndarray, " B"]]
+    epoch: int
+    on_bad: OnBad
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, number: int) -> _Stack | ValueError:
+        try:
+            return _stack(self.source, self.rows[number].tolist(), self.epoch, self.on_bad)
+        except ValueError as error:
+            return error
+
+
+def _stacks(stacker: _Stacker, workers: int) -> Iterator[_Stack | ValueError]:
+    if not workers:
+        return (stacker[number] for number in range(len(stacker)))
+    return iter(
+        DataLoader(
+            stacker,
+            batch_size=None,
+            num_workers=workers,
+            collate_fn=_unchanged,
+            worker_init_fn=_prepare_worker,
+            # Its own generator: the loader must not advance the one that dropout draws from.
+            generator=torch.Generator(),
+        )
+    )
+
+
+def _stack(source: CropSource, rows: list[int], epoch: int, on_bad: OnBad) -> _Stack:
+    n, side = len(rows), source.rule.size
+    images = torch.empty((n, side, side, 3), dtype=torch.uint8)
+    pixels = images.numpy()
+    xy_crop = np.empty((n, NUM_JOINTS, 2), dtype=np.float32)
+    labeled = np.empty((n, NUM_JOINTS), dtype=np.bool_)
+    image_to_crop = np.empty((n, 3, 3))
+    kept: list[int] = []
+    messages: list[str] = []
+    for row in rows:
+        try:
+            sample = load_sample(source, row, epoch)
+        except ValueError as error:
+            if on_bad == "stop":
+                raise
+            messages.append(str(error))
+            continue
+        place = len(kept)
+        pixels[place], xy_crop[place], labeled[place] = sample.image, sample.xy_crop, sample.labeled
+        image_to_crop[place] = sample.crop.image_to_crop
+        kept.append(row)
+    n = len(kept)
+    return _Stack(images[:n], xy_crop[:n], labeled[:n], image_to_crop[:n], np.array(kept, dtype=np.int64), messages)
+
+
+def _to_batch(stack: _Stack) -> Batch:
+    return Batch(
+        images=stack.images.permute(0, 3, 1, 2),
+        targets=Targets(torch.from_numpy(stack.xy_crop), torch.from_numpy(stack.labeled)),
+        image_to_crop=torch.from_numpy(stack.image_to_crop),
+        rows=torch.from_numpy(stack.rows),
+    )
+
+
+def _path(hands: Hands, row: int) -> Path:
+    return (hands.root or Path()) / str(hands.image[row])
+
+
+def _box_with_area(hands: Hands, row: int) -> Float32[np.ndarray, "4"]:
+    box = hands.box[row]
+    if not max(box[2] - box[0], box[3] - box[1]) > 0:  # false for NaN too
+        raise ValueError(
+            f"{_path(hands, row)} (row {row}) has a hand whose box has no area, so it cannot be cut out; "
+            "give it a box or take the whole image."
+        )
+    return np.asarray(box)
+
+
+def _prepare_worker(worker: int) -> None:
+    """One thread a worker; Ctrl-C is for the main process, which ends its workers when it is done."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sys.excepthook = _report_unless_hung_up
+    cv2.setNumThreads(0)
+
+
+def _report_unless_hung_up(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """A main process that is interrupted while it fetches a batch hangs up on its worker: no news."""
+    if not isinstance(error, ConnectionError | EOFError):
+        sys.__excepthook__(kind, error, trace)
+
+
+def _unchanged(value: Anything) -> Anything:
+    return value

@@ -1,0 +1,165 @@
+"""A model as one file: its tensors, and all that is needed to rebuild the network around them.
+
+The file is safetensors, which holds numbers and text and can run nothing. Its metadata has one JSON
+text under "knuckle": the version of this layout, the `ModelSpec`, and notes, which are whatever the
+writer adds. Equal models make equal files, bit for bit.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from torch import Tensor
+
+from knuckle.geometry import CropRule
+from knuckle.methods import METHODS
+from knuckle.methods.base import Method
+
+FILE_VERSION: Final = 1
+"""Raised when a file can no longer be read by older versions of knuckle."""
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """All that is needed to rebuild a network and to feed it.
+
+    Attributes:
+        method: a key of METHODS.
+        backbone: a timm model name.
+        rule: how crops are cut; its size and alignment are the network's too.
+        options: further keyword arguments of the method.
+    """
+
+    method: str
+    backbone: str
+    rule: CropRule
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+def build(spec: ModelSpec, weights: str | None = None) -> Method:
+    """The network of a spec, with random weights but for the backbone's, which come from `weights`.
+
+    Raises:
+        ValueError: no such method, backbone or option, or weights that cannot be had; see `build_backbone`.
+    """
+    if spec.method not in METHODS:
+        raise ValueError(f"there is no method named {spec.method!r}; choose one of {', '.join(METHODS)}.")
+    try:
+        return METHODS[spec.method](
+            backbone=spec.backbone,
+            size=spec.rule.size,
+            alignment=spec.rule.alignment,
+            weights=weights,
+            **spec.options,
+        )
+    except TypeError as error:
+        raise ValueError(f"the method {spec.method!r} does not take the options {spec.options}: {error}.") from error
+
+
+def save_model(path: Path, method: Method, spec: ModelSpec, notes: dict[str, Any]) -> None:
+    """Write the model, whole or not at all: to a temporary file beside `path`, then renamed.
+
+    Args:
+        path: the file to write, .safetensors; its folder is made where missing.
+        method: the network that `spec` builds, on any device.
+        spec: how to rebuild it.
+        notes: anything that JSON can hold, such as the epoch and the validation numbers.
+
+    Raises:
+        ValueError: `path` cannot be written.
+    """
+    from safetensors.torch import save
+
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in method.state_dict().items()}
+    header = {"version": FILE_VERSION, **asdict(spec), "notes": notes}
+    content = save(tensors, metadata={"knuckle": json.dumps(header)})
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise ValueError(f"the model cannot be written to {path} ({error.strerror}).") from error
+
+
+def load_model(path: Path) -> tuple[Method, ModelSpec, dict[str, Any]]:
+    """The network in evaluation mode on the CPU, its spec and its notes.
+
+    Raises:
+        ValueError: no such file, it is truncated or foreign or of a newer version, or its tensors do not fit.
+    """
+    tensors, metadata = _read(path)
+    spec, notes = _parse(path, metadata)
+    method = build(spec)
+    misfits = list(_misfits(method.state_dict(), tensors))
+    if misfits:
+        more = f" and {len(misfits) - 3} more" if len(misfits) > 3 else ""
+        raise ValueError(f"{path} does not fit the network it describes: {', '.join(misfits[:3])}{more}.")
+    method.load_state_dict(tensors)
+    return method.eval(), spec, notes
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise ValueError(f"{path} is no file; check the path of the model.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except SafetensorError as error:
+        raise ValueError(f"{path} is truncated or no safetensors file; copy or train it again.") from error
+
+
+def _parse(path: Path, metadata: Mapping[str, str]) -> tuple[ModelSpec, dict[str, Any]]:
+    if "knuckle" not in metadata:
+        raise ValueError(
+            f"{path} is a safetensors file of another program; give a model that knuckle wrote, "
+            f"or its backbone weights to training."
+        )
+    try:
+        header = json.loads(metadata["knuckle"])
+        version = int(header["version"])
+    except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+        raise _damaged(path, error) from error
+    if version > FILE_VERSION:
+        raise ValueError(f"{path} has layout {version}, this knuckle reads up to {FILE_VERSION}; update knuckle.")
+    try:
+        spec = ModelSpec(
+            method=str(header["method"]),
+            backbone=str(header["backbone"]),
+            rule=CropRule(**header["rule"]),
+            options=dict(header["options"]),
+        )
+        notes = dict(header["notes"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise _damaged(path, error) from error
+    return spec, notes
+
+
+def _damaged(path: Path, error: Exception) -> ValueError:
+    return ValueError(f"{path} describes no model that can be built ({error}); copy or train it again.")
+
+
+def _misfits(expected: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> list[str]:
+    """One phrase for each tensor that is missing, unknown or of another shape."""
+    return [
+        *(f"{name} is missing" for name in expected if name not in given),
+        *(f"{name} is unknown" for name in given if name not in expected),
+        *(
+            f"{name} is {tuple(given[name].shape)} instead of {tuple(tensor.shape)}"
+            for name, tensor in expected.items()
+            if name in given and given[name].shape != tensor.shape
+        ),
+    ]

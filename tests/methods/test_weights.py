@@ -1,0 +1,146 @@
+"""Models as files: there and back bit for bit, and every way a file can be wrong."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from knuckle.geometry import CropRule
+from knuckle.methods import Method
+from knuckle.methods.weights import FILE_VERSION, ModelSpec, build, load_model, save_model
+
+SPEC = ModelSpec(
+    "heatmap",
+    "mobilenetv3_small_050",
+    CropRule(size=64, padding=1.7, frame_padding=0.8, alignment="corner"),
+    {"sigma": 1.5, "decoder": "dark", "num_joints": 5},
+)
+NOTES = {"epoch": 3, "validation": {"epe": 2.5}, "words": "ä"}
+
+
+@pytest.fixture(scope="module")
+def method() -> Method:
+    torch.manual_seed(0)
+    return build(SPEC)
+
+
+@pytest.fixture
+def path(method: Method, tmp_path: Path) -> Path:
+    save_model(tmp_path / "new" / "model.safetensors", method, SPEC, NOTES)
+    return tmp_path / "new" / "model.safetensors"
+
+
+def rewrite(path: Path, tensors: dict[str, torch.Tensor] | None = None, **header: Any) -> None:
+    with safe_open(path, framework="pt") as file:
+        metadata = dict(file.metadata())
+    old = json.loads(metadata["knuckle"])
+    metadata["knuckle"] = json.dumps({**old, **header})
+    save_file(load_file(path) if tensors is None else tensors, path, metadata=metadata)
+
+
+def test_there_and_back(method: Method, path: Path) -> None:
+    loaded, spec, notes = load_model(path)
+    assert (spec, notes) == (SPEC, NOTES)
+    assert not loaded.training
+    for name, tensor in method.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], tensor), name
+    images = torch.randint(0, 256, (1, 3, 64, 64), dtype=torch.uint8)
+    method.eval()
+    with torch.no_grad():
+        assert torch.equal(loaded(images)["heatmaps"], method(images)["heatmaps"])
+
+
+def test_channels_last_weights_are_saved_as_any_other(method: Method, path: Path, tmp_path: Path) -> None:
+    other = build(SPEC).to(memory_format=torch.channels_last)
+    other.load_state_dict(method.state_dict())
+    save_model(tmp_path / "other.safetensors", other, SPEC, NOTES)
+    assert (tmp_path / "other.safetensors").read_bytes() == path.read_bytes()
+
+
+def test_nothing_but_the_model_is_left_in_the_folder(method: Method, path: Path) -> None:
+    save_model(path, method, SPEC, {})
+    assert [entry.name for entry in path.parent.iterdir()] == ["model.safetensors"]
+    assert load_model(path)[2] == {}
+
+
+def test_a_write_that_fails_leaves_the_old_file(method: Method, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = path.read_bytes()
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(ValueError, match=r"cannot be written to .* \(No space left on device\)"):
+        save_model(path, method, SPEC, {})
+    assert path.read_bytes() == before
+    assert len(list(path.parent.iterdir())) == 1
+
+
+def test_a_folder_that_is_a_file(method: Method, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match="cannot be written"):
+        save_model(tmp_path / "file" / "model.safetensors", method, SPEC, {})
+
+
+@pytest.mark.parametrize("keep", [0.0, 0.001, 0.5, 0.999])
+def test_truncated_files(path: Path, keep: float) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * keep)])
+    with pytest.raises(ValueError, match="truncated or no safetensors file"):
+        load_model(path)
+
+
+def test_files_of_other_programs(tmp_path: Path) -> None:
+    save_file({"weight": torch.zeros(3)}, tmp_path / "other.safetensors")
+    with pytest.raises(ValueError, match="of another program"):
+        load_model(tmp_path / "other.safetensors")
+    with pytest.raises(ValueError, match="is no file"):
+        load_model(tmp_path / "missing.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("header", "sentence"),
+    [
+        ({"version": FILE_VERSION + 1}, "has layout 2, this knuckle reads up to 1; update knuckle"),
+        ({"version": "new"}, "describes no model"),
+        ({"method": "telepathy"}, "no method named 'telepathy'; choose one of heatmap"),
+        ({"rule": {"size": 64, "colour": 3}}, "describes no model"),
+        ({"rule": 3}, "describes no model"),
+        ({"options": None}, "describes no model"),
+        ({"options": {"stages": 3}}, "does not take the options"),
+        ({"backbone": "resnet5O"}, "no backbone named"),
+        ({"backbone": "resnet10t"}, "does not fit the network it describes: .* and [0-9]+ more"),
+    ],
+)
+def test_wrong_descriptions(path: Path, header: dict[str, Any], sentence: str) -> None:
+    rewrite(path, **header)
+    with pytest.raises(ValueError, match=sentence) as caught:
+        load_model(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_wrong_tensors(path: Path) -> None:
+    tensors = load_file(path)
+    final = tensors.pop("final.weight")
+    rewrite(path, tensors)
+    with pytest.raises(ValueError, match=r"describes: final.weight is missing\."):
+        load_model(path)
+    rewrite(path, {**tensors, "final.weight": final[:3].clone(), "extra": torch.zeros(1)})
+    with pytest.raises(
+        ValueError, match=r"extra is unknown, final.weight is \(3, 256, 1, 1\) instead of \(5, 256, 1, 1\)\."
+    ):
+        load_model(path)
+
+
+def test_build_takes_backbone_weights_from_a_file(method: Method, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="is no file"):
+        build(SPEC, weights=str(tmp_path / "missing.pth"))
+    with pytest.raises(ValueError, match="no method named"):
+        build(replace(SPEC, method="none"))

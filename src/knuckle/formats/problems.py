@@ -45,6 +45,8 @@ def read_json(path: Path) -> Any:
         raise ValueError(f"{path}:{error.lineno}:{error.colno} is not valid JSON ({error.msg}).") from error
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not a text file in UTF-8, so it cannot be JSON.") from error
+    except ValueError as error:  # a whole number of thousands of digits
+        raise ValueError(f"{path} holds a value that cannot be read ({error}).") from error
     except RecursionError as error:
         raise ValueError(f"{path} nests JSON too deeply to be read.") from error
     except OSError as error:

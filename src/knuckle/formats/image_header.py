@@ -1,0 +1,114 @@
+"""Width and height of an image file from its first bytes, without decoding it.
+
+PNG (IHDR chunk), JPEG (SOFn segment; EXIF orientation), BMP (information header) and WebP (VP8,
+VP8L, VP8X chunks). A JPEG whose EXIF orientation turns it by a quarter has its sides swapped, as
+every reader of pixels in knuckle turns it too.
+"""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+from typing import BinaryIO, Final
+
+IMAGE_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+
+_NO_FRAME_SIZE: Final = (0xC4, 0xC8, 0xCC)
+"""JPEG markers in the range of SOFn that are none: Huffman tables, reserved, arithmetic coding."""
+_STANDALONE: Final = (0x01, *range(0xD0, 0xD8))
+"""JPEG markers without a length."""
+_ORIENTATION_TAG: Final = 0x0112
+_QUARTER_TURNS: Final = (5, 6, 7, 8)
+
+
+def header_size_wh(path: Path) -> tuple[int, int]:
+    """The (width, height) in pixels that the decoded and upright image will have.
+
+    Raises:
+        ValueError: the file cannot be read, is no PNG, JPEG, BMP or WebP, or is cut off.
+    """
+    try:
+        with path.open("rb") as stream:
+            size_wh = _size(stream)
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read ({error.strerror or error}).") from error
+    except (struct.error, IndexError) as error:
+        raise ValueError(f"{path} is cut off before its image size.") from error
+    if size_wh is None:
+        raise ValueError(f"{path} is not a PNG, JPEG, BMP or WebP image.")
+    if min(size_wh) < 1:
+        raise ValueError(f"{path} says that it is {size_wh[0]} x {size_wh[1]} pixels large, so it holds no image.")
+    return size_wh
+
+
+def _size(stream: BinaryIO) -> tuple[int, int] | None:
+    head = stream.read(30)
+    if head.startswith(b"\x89PNG\r\n\x1a\n"):
+        width, height = struct.unpack(">II", head[16:24])
+        return width, height
+    if head.startswith(b"BM"):
+        return _bmp_size(head)
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return _webp_size(head)
+    if head.startswith(b"\xff\xd8"):
+        stream.seek(2)
+        return _jpeg_size(stream)
+    return None
+
+
+def _bmp_size(head: bytes) -> tuple[int, int]:
+    (header_bytes,) = struct.unpack("<I", head[14:18])
+    if header_bytes == 12:  # the OS/2 header counts in 16 bits
+        width, height = struct.unpack("<HH", head[18:22])
+    else:
+        width, height = struct.unpack("<ii", head[18:26])
+    return abs(width), abs(height)  # a negative height marks rows from top to bottom
+
+
+def _webp_size(head: bytes) -> tuple[int, int] | None:
+    chunk = head[12:16]
+    if chunk == b"VP8X":
+        return 1 + int.from_bytes(head[24:27], "little"), 1 + int.from_bytes(head[27:30], "little")
+    if chunk == b"VP8L":
+        (bits,) = struct.unpack("<I", head[21:25])
+        return 1 + (bits & 0x3FFF), 1 + ((bits >> 14) & 0x3FFF)
+    if chunk == b"VP8 ":
+        width, height = struct.unpack("<HH", head[26:30])
+        return width & 0x3FFF, height & 0x3FFF
+    return None
+
+
+def _jpeg_size(stream: BinaryIO) -> tuple[int, int]:
+    """Walk the segments up to the frame header; the EXIF segment, if any, comes before it."""
+    orientation = 1
+    while True:
+        byte = stream.read(1)
+        while byte == b"\xff":
+            byte = stream.read(1)
+        marker = byte[0]
+        if marker in _STANDALONE:
+            continue
+        (length,) = struct.unpack(">H", stream.read(2))
+        if 0xC0 <= marker <= 0xCF and marker not in _NO_FRAME_SIZE:
+            height, width = struct.unpack(">xHH", stream.read(5))
+            return (height, width) if orientation in _QUARTER_TURNS else (width, height)
+        segment = stream.read(length - 2) if length > 2 else b""
+        if marker == 0xE1 and segment.startswith(b"Exif\0\0"):
+            orientation = _orientation(segment[6:])
+
+
+def _orientation(tiff: bytes) -> int:
+    """The orientation in an EXIF block, 1 (upright) where it names none or is damaged."""
+    order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
+    if order is None:
+        return 1
+    try:
+        (start,) = struct.unpack_from(f"{order}I", tiff, 4)
+        (count,) = struct.unpack_from(f"{order}H", tiff, start)
+        for entry in range(count):
+            tag, _, _, value = struct.unpack_from(f"{order}HHIH", tiff, start + 2 + 12 * entry)
+            if tag == _ORIENTATION_TAG:
+                return int(value)
+    except struct.error:
+        return 1
+    return 1

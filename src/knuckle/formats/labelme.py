@@ -1,0 +1,334 @@
+"""Labelme: one JSON file an image; a hand is up to 21 `point` shapes that share a `group_id`.
+
+Format: the files of https://github.com/wkentaro/labelme. A missing joint is a missing shape; an
+occluded one has the shape flag `occluded`. What belongs to the whole hand rides on a `rectangle`
+labelled "hand" with the same `group_id`: its corners are the box, its flags hold the side and the
+gesture, and keys of our own hold group and score. Labelme keeps keys that it does not know, and so
+do we: rewriting a file preserves foreign shapes, flags and keys.
+"""
+
+from __future__ import annotations
+
+import json
+import posixpath
+from collections.abc import Iterator, Mapping
+from itertools import count, islice
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from jaxtyping import Float64
+
+from knuckle.formats.files import (
+    boxes_with_area,
+    count_of,
+    head_of,
+    image_sizes,
+    images_relative_to,
+    predicted_numbers,
+    short_decimals,
+    write_text,
+)
+from knuckle.formats.joints import first_number
+from knuckle.formats.labelme_shapes import (
+    HAND_LABEL,
+    HandShapes,
+    Record,
+    hands_of_file,
+    numbered_labels,
+    read_file,
+)
+from knuckle.formats.problems import Problems
+from knuckle.formats.records import (
+    SIDE_NAMES,
+    Rows,
+    gesture_name,
+    gesture_of,
+    group_of,
+    numbers_of,
+    shown,
+    side_of,
+    size_of,
+    unlabeled_keypoints,
+)
+from knuckle.hands import OCCLUDED, UNKNOWN, VISIBLE, Hands, keypoint_extent
+from knuckle.skeleton import GESTURES, JOINT_NAMES, NUM_JOINTS
+
+LABELME_VERSION: Final = "5.8.1"
+OCCLUDED_FLAG: Final = "occluded"
+_SNIFFED_FILES: Final = 20
+
+
+def detect(path: Path) -> bool:
+    """Whether this is a Labelme file, or a folder with some (looked for in subfolders, too)."""
+    files: Iterator[Path] = islice(path.rglob("*.json"), _SNIFFED_FILES) if path.is_dir() else iter([path])
+    return any(_looks_like_labelme(file) for file in files)
+
+
+def _looks_like_labelme(file: Path) -> bool:
+    if file.suffix.lower() != ".json":
+        return False
+    head = head_of(file)
+    return b'"shapes"' in head or b'"imagePath"' in head
+
+
+def read_labelme(path: Path, split: str | None, problems: Problems) -> Hands:
+    """The hands of a Labelme file, or of all Labelme files in a folder and its subfolders.
+
+    Hands come in the order of the file names, and within a file as their first shapes do. Numbered
+    labels count from 1 where 21 occurs and 0 does not, judged over all files.
+
+    Args:
+        path: the file or folder.
+        split: must be None; Labelme knows no splits.
+        problems: takes the files and hands that are left out.
+
+    Raises:
+        ValueError: there is no JSON file, or one is bad and problems are to stop the reading.
+    """
+    assert split is None, "the dispatcher refuses splits where the format has none"
+    files = sorted(path.rglob("*.json"), key=Path.as_posix) if path.is_dir() else [path]
+    if not files:
+        raise ValueError(f"{path} holds no .json file, so it is no folder of Labelme files.")
+    root = path if path.is_dir() else path.parent
+    contents: list[tuple[Path, Record]] = []
+    for file in files:
+        try:
+            contents.append((file, read_file(file)))
+        except ValueError as error:
+            problems.add(str(error))
+    start = first_number(number for _, content in contents for number in numbered_labels(content))
+    rows = Rows()
+    for file, content in contents:
+        _add_file(rows, file, content, root, start, problems)
+    return rows.hands(root)
+
+
+def _add_file(rows: Rows, file: Path, content: Record, root: Path, start: int, problems: Problems) -> None:
+    image = _image_of(file, content, root)
+    size = size_of(content.get("imageWidth"), content.get("imageHeight"))
+    hands, wrong = hands_of_file(content, start)
+    for sentence in wrong:
+        problems.add(f"{file}: {sentence}.")
+    for hand in hands:
+        try:
+            _add_hand(rows, hand, image, size)
+        except ValueError as error:
+            problems.add(f"{file}: the hand with group_id {hand.group_id!r} {error}.")
+
+
+def _image_of(file: Path, content: Record, root: Path) -> str:
+    """The image's path from `root`; Labelme's own is relative to the file and may hold backslashes."""
+    name = content["imagePath"].replace("\\", "/")
+    return posixpath.normpath(posixpath.join(file.parent.relative_to(root).as_posix(), name))
+
+
+def _add_hand(rows: Rows, hand: HandShapes, image: str, size: tuple[int, int]) -> None:
+    keypoints = unlabeled_keypoints()
+    for joint, shape in hand.points.items():
+        flags = shape.get("flags")
+        occluded = isinstance(flags, dict) and flags.get(OCCLUDED_FLAG) is True
+        keypoints[joint] = (*_points(shape, 1)[0], OCCLUDED if occluded else VISIBLE)
+    carrier = hand.rectangle or {}
+    side, gesture = _side_and_gesture(carrier)
+    rows.add(
+        image,
+        keypoints,
+        box=_box(hand.rectangle) if hand.rectangle else None,
+        side=side,
+        gesture=gesture,
+        group=group_of(carrier.get("group")),
+        size=size,
+        covariance=_per_joint(hand, "covariance", 3),
+        confidence=_per_joint(hand, "confidence", 1),
+        score=None if carrier.get("score") is None else numbers_of(carrier["score"], "score"),
+    )
+
+
+def _points(shape: Record, count: int) -> Float64[np.ndarray, "n 2"]:
+    points = numbers_of(shape.get("points"), "points")
+    if points.shape != (count, 2):
+        raise ValueError(
+            f"has the shape {shown(shape['label'])} with points of shape {points.shape}, expected {(count, 2)}"
+        )
+    return points
+
+
+def _box(rectangle: Record) -> Float64[np.ndarray, " 4"]:
+    """The box of two opposite corners, drawn in any direction."""
+    corners = _points(rectangle, 2)
+    return np.concatenate([corners.min(axis=0), corners.max(axis=0)])
+
+
+def _side_and_gesture(carrier: Record) -> tuple[int, int]:
+    """Side and gesture from a rectangle's flags such as {"left": true, "fist": true}."""
+    flags = carrier.get("flags")
+    names = [name for name, value in flags.items() if value is True] if isinstance(flags, dict) else []
+    sides = [name for name in names if name in SIDE_NAMES.values()]
+    gestures = [name for name in names if gesture_name(name)]
+    if len(sides) > 1 or len(gestures) > 1:
+        raise ValueError(f"has the flags {', '.join(sides or gestures)} at once")
+    return side_of((sides or [None])[0]), gesture_of((gestures or [None])[0])
+
+
+def _per_joint(hand: HandShapes, key: str, length: int) -> Float64[np.ndarray, "21 *length"] | None:
+    """A prediction's numbers from keys of the points; NaN where a point has none."""
+    values = np.full((NUM_JOINTS, length), np.nan)
+    for joint, shape in hand.points.items():
+        if shape.get(key) is not None:
+            numbers = numbers_of(shape[key], key).ravel()
+            if numbers.shape != (length,):
+                raise ValueError(f"has {numbers.size} numbers as {key} of {shown(shape['label'])}, expected {length}")
+            values[joint] = numbers
+    if np.isnan(values).all():
+        return None
+    return values if length > 1 else values[:, 0]
+
+
+def write_labelme(hands: Hands, path: Path) -> list[str]:
+    """Write one Labelme file an image into a folder, beside or into the files that are there.
+
+    An image whose file is there already keeps its foreign shapes, flags and unknown keys; where the
+    number of hands is the same, each hand keeps its `group_id` and its shapes' labels and keys, too.
+    New files are named after their image.
+
+    Returns:
+        One sentence for each thing that the format cannot hold.
+
+    Raises:
+        ValueError: a file in the way is no Labelme file, or one cannot be written.
+    """
+    if path.exists() and not path.is_dir():
+        raise ValueError(f"{path} is a file, but Labelme files are written into a folder.")
+    hands = images_relative_to(hands, path)
+    hands = hands.replace(size=image_sizes(hands))
+    box, lost = boxes_with_area(hands)
+    hands = hands.replace(box=np.where(np.isnan(box), keypoint_extent(hands.xy), box))
+    existing = _existing_files(path)
+    start = first_number(number for _, content in existing.values() for number in numbered_labels(content))
+    files = _file_names(path, hands.image.tolist(), existing)
+    rows_of: dict[str, list[int]] = {}
+    for row, name in enumerate(hands.image.tolist()):
+        rows_of.setdefault(name, []).append(row)
+    for name, rows in rows_of.items():
+        content = existing[name][1] if name in existing else _new_content(name, files[name].relative_to(path))
+        _write_file(files[name], content, hands[rows], start)
+    return lost + _lost(hands, [files[name].relative_to(path).as_posix() for name in hands.image.tolist()])
+
+
+def _existing_files(folder: Path) -> dict[str, tuple[Path, Record]]:
+    """The Labelme files of a folder by their image's path relative to the folder."""
+    existing = {}
+    for file in sorted(folder.rglob("*.json")):
+        try:
+            content = read_file(file)
+        except ValueError:
+            continue  # some other JSON file; `_file_names` refuses to overwrite it
+        existing[_image_of(file, content, folder)] = (file, content)
+    return existing
+
+
+def _file_names(folder: Path, images: list[str], existing: Mapping[str, tuple[Path, Record]]) -> dict[str, Path]:
+    """The file of each image: the one that is there, else one named after the image."""
+    files: dict[str, Path] = {name: file for name, (file, _) in existing.items()}
+    taken = set(files.values())
+    for name in dict.fromkeys(images):
+        if name in files:
+            continue
+        inside = not (posixpath.isabs(name) or name.startswith("../"))
+        image = folder / (name if inside else posixpath.basename(name))
+        candidates = [image.with_suffix(".json"), *(image.with_name(f"{image.name}{n}.json") for n in ("", *range(99)))]
+        file = next((file for file in candidates if file not in taken), None)
+        if file is None or file.exists():
+            raise ValueError(f"{file or image} is there already and is not the Labelme file of {name}; move it away.")
+        files[name] = file
+        taken.add(file)
+    return files
+
+
+def _new_content(name: str, file: Path) -> Record:
+    inside = not (posixpath.isabs(name) or name.startswith("../"))
+    return {
+        "version": LABELME_VERSION,
+        "flags": {},
+        "shapes": [],
+        "imagePath": posixpath.relpath(name, file.parent.as_posix()) if inside else name,
+        "imageData": None,
+        "imageHeight": None,
+        "imageWidth": None,
+    }
+
+
+def _write_file(file: Path, content: Record, hands: Hands, start: int) -> None:
+    """Write the hands of one image over the readable ones in its file."""
+    before, _ = hands_of_file(content, start)
+    replaced = {id(shape) for hand in before for shape in hand.shapes()}
+    kept = [shape for shape in content["shapes"] if id(shape) not in replaced]
+    if len(before) != len(hands):
+        used = {shape.get("group_id") for shape in kept}
+        before = [HandShapes(group_id) for group_id in islice((n for n in count() if n not in used), len(hands))]
+    shapes = [shape for hand, old in zip(hands, before, strict=True) for shape in _shapes(hand, old)]
+    width, height = hands.size[0].tolist()
+    size = {"imageHeight": height, "imageWidth": width} if width and height else {}
+    text = json.dumps(content | size | {"shapes": kept + shapes}, indent=2, ensure_ascii=False, allow_nan=False)
+    write_text(file, text + "\n")
+
+
+def _shapes(hand: Hands, old: HandShapes) -> Iterator[Record]:
+    """The rectangle and points of a one-row hand, on top of what its old shapes say."""
+    if not np.isnan(hand.box).any():
+        yield _rectangle(hand, old.rectangle or _new_shape(HAND_LABEL, "rectangle", old.group_id))
+    predicted = {name: numbers[0] for name, numbers in predicted_numbers(hand).items() if name != "score"}
+    xy = short_decimals(hand.xy[0]).tolist()
+    for joint in np.flatnonzero(hand.labeled[0]).tolist():
+        shape = dict(old.points.get(joint) or _new_shape(JOINT_NAMES[joint], "point", old.group_id))
+        flags = {name: value for name, value in (shape.get("flags") or {}).items() if name != OCCLUDED_FLAG}
+        if hand.visibility[0, joint] == OCCLUDED:
+            flags[OCCLUDED_FLAG] = True
+        for name in ("covariance", "confidence"):
+            shape.pop(name, None)
+        yield shape | {"points": [xy[joint]], "flags": flags} | {n: column[joint] for n, column in predicted.items()}
+
+
+def _rectangle(hand: Hands, old: Record) -> Record:
+    flags = {
+        name: value
+        for name, value in (old.get("flags") or {}).items()
+        if name not in SIDE_NAMES.values() and gesture_name(name) is None
+    }
+    if hand.side[0] != UNKNOWN:
+        flags[SIDE_NAMES[int(hand.side[0])]] = True
+    if hand.gesture[0] != UNKNOWN:
+        flags[GESTURES[hand.gesture[0]]] = True
+    corners = short_decimals(hand.box[0].reshape(2, 2)).tolist()
+    score = {name: numbers[0] for name, numbers in predicted_numbers(hand).items() if name == "score"}
+    return old | {"points": corners, "flags": flags, "group": int(hand.group[0])} | score
+
+
+def _new_shape(label: str, shape_type: str, group_id: object) -> Record:
+    return {
+        "label": label,
+        "points": [],
+        "group_id": group_id,
+        "description": "",
+        "shape_type": shape_type,
+        "flags": {},
+        "mask": None,
+    }
+
+
+def _lost(hands: Hands, files: list[str]) -> list[str]:
+    """What the files of these hands cannot say."""
+    lost = []
+    bare = np.isnan(hands.box[:, 0])
+    if bare.any():
+        lost.append(f"hands: {count_of(bare, 'hand')} with neither keypoints nor a box left out.")
+    for name in ("covariance", "confidence"):
+        column = getattr(hands, name)
+        if column is not None:
+            hidden = np.isfinite(column).reshape(*hands.labeled.shape, -1).any(axis=-1) & ~hands.labeled
+            if hidden.any():
+                lost.append(f"{name}: that of {count_of(hidden, 'unlabelled keypoint')} left out.")
+    if files != sorted(files):
+        lost.append("order: the hands will come back in the order of the file names.")
+    return lost

@@ -1,0 +1,132 @@
+"""Labelme's shapes: which of them make a hand, and which joint each point is.
+
+A hand is up to 21 `point` shapes that share a `group_id`, and a `rectangle` labelled "hand" with
+the same one. Everything else in a file is foreign: it is neither read nor touched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from knuckle.formats.joints import joint_of_name, number_of_label
+from knuckle.formats.problems import read_json
+from knuckle.formats.records import name_of, shown, size_of
+from knuckle.skeleton import JOINT_NAMES, NUM_JOINTS
+
+Record = dict[str, Any]
+
+HAND_LABEL: Final = "hand"
+
+
+@dataclass
+class HandShapes:
+    """The shapes of one hand in a file.
+
+    Attributes:
+        group_id: what its shapes share; None where the file's only hand has none.
+        points: joint -> its point shape.
+        rectangle: the shape that carries the box and what belongs to the whole hand.
+    """
+
+    group_id: Any
+    points: dict[int, Record] = field(default_factory=dict)
+    rectangle: Record | None = None
+
+    def shapes(self) -> list[Record]:
+        """All of them."""
+        return [*self.points.values(), *([self.rectangle] if self.rectangle else [])]
+
+
+def read_file(file: Path) -> Record:
+    """The content of one Labelme file, checked to be one.
+
+    Raises:
+        ValueError: it is no JSON object with shapes and imagePath; names the file.
+    """
+    content = read_json(file)
+    shapes = content.get("shapes") if isinstance(content, dict) else None
+    if not isinstance(shapes, list):
+        raise ValueError(f'{file} is no Labelme file: it must be a JSON object with a list "shapes".')
+    for index, shape in enumerate(shapes):
+        if not isinstance(shape, dict) or not isinstance(shape.get("label"), str):
+            raise ValueError(f"{file}: shapes[{index}] is no object with a label.")
+        if isinstance(shape.get("group_id"), (list, dict)):
+            raise ValueError(f"{file}: shapes[{index}] has the group_id {shown(shape['group_id'])}, expected a number.")
+    try:
+        name_of(content.get("imagePath"))
+        size_of(content.get("imageWidth"), content.get("imageHeight"))
+    except ValueError as error:
+        raise ValueError(f"{file} {error}.") from None
+    return dict(content)
+
+
+def numbered_labels(content: Record) -> Iterator[int]:
+    """The numbers that label points in a file."""
+    for shape in content["shapes"]:
+        number = number_of_label(shape["label"])
+        if number is not None and _is_point(shape):
+            yield number
+
+
+def _is_point(shape: Record) -> bool:
+    return bool(shape.get("shape_type", "point") == "point")
+
+
+def _joint(shape: Record, start: int) -> int | None:
+    """The joint that a shape's label means; the number 21 or more where it counts too far."""
+    number = number_of_label(shape["label"])
+    return joint_of_name(shape["label"]) if number is None else number - start
+
+
+def is_ours(shape: Record, start: int) -> bool:
+    """Whether a shape is part of a hand: a joint's point or a hand's rectangle."""
+    if shape.get("shape_type") == "rectangle":
+        return bool(shape["label"].strip().casefold() == HAND_LABEL)
+    joint = _joint(shape, start)
+    return _is_point(shape) and joint is not None and 0 <= joint < NUM_JOINTS
+
+
+def hands_of_file(content: Record, start: int) -> tuple[list[HandShapes], list[str]]:
+    """The hands of a file by `group_id`, and half a sentence on each shape or hand that is none."""
+    hands: dict[Any, HandShapes] = {}
+    lone: list[HandShapes] = []
+    wrong: dict[Any, str] = {}
+    for index, shape in enumerate(content["shapes"]):
+        key = shape.get("group_id")
+        where = f"shapes[{index}] (label {shown(shape['label'])}, group_id {key!r})"
+        joint = _joint(shape, start)
+        if is_ours(shape, start) and joint is None:
+            if key is None:
+                lone.append(HandShapes(None, rectangle=shape))
+            elif hands.setdefault(key, HandShapes(key)).rectangle is not None:
+                wrong.setdefault(key, f"{where} is a second box of the same hand")
+            else:
+                hands[key].rectangle = shape
+        elif is_ours(shape, start):
+            assert joint is not None
+            if joint in hands.setdefault(key, HandShapes(key)).points:
+                wrong.setdefault(
+                    key, f"{where} is the hand's second {JOINT_NAMES[joint]}; every hand needs its own group_id"
+                )
+            hands[key].points[joint] = shape
+        elif _is_point(shape):
+            wrong.setdefault(key, f"{where} is none of the {NUM_JOINTS} joints, such as 'wrist' or 'index_tip'")
+        elif joint is not None and number_of_label(shape["label"]) is None:
+            wrong.setdefault(key, f"{where} is a {shape.get('shape_type')}, but a joint must be a point")
+    _settle_lone_boxes(hands, lone, wrong)
+    return [hand for key, hand in hands.items() if key not in wrong] + lone, list(wrong.values())
+
+
+def _settle_lone_boxes(hands: dict[Any, HandShapes], lone: list[HandShapes], wrong: dict[Any, str]) -> None:
+    """Without a group_id, all points are one hand and its box; without any point, each box is a hand."""
+    if not hands or (None not in hands and not lone):
+        return
+    only = next(iter(hands.values()))
+    if len(hands) > 1 or len(lone) > 1 or (lone and only.rectangle):
+        wrong.setdefault(None, "has several hands, but some of their shapes have no group_id")
+        lone.clear()
+    elif lone:
+        only.rectangle = lone.pop().rectangle

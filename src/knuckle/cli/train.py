@@ -1,0 +1,61 @@
+"""`knuckle train`: a recipe in, a trained and measured model out."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from knuckle.cli.console import print_table, say
+
+INTERRUPTED = 130
+
+
+def train(
+    recipe: Annotated[Path, typer.Argument(help="The recipe, a YAML file; recipes/ holds some.")],
+    out: Annotated[Path | None, typer.Option("--out", help="Folder for the run: models, curves, numbers.")] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", help="Change a field of the recipe: --set train.epochs=5. Repeatable.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped or killed.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Read the data, build the model, take one step, write nothing.")
+    ] = False,
+    device: Annotated[
+        str | None, typer.Option("--device", help="auto, cpu, mps, cuda, cuda:1...; short for --set device=...")
+    ] = None,
+) -> None:
+    """Train a model as a recipe says, validating as it goes.
+
+    The run folder holds best.safetensors, last.safetensors, metrics.jsonl, curves.png and all that is
+    needed to resume and to repeat the run. Ctrl-C saves before it stops; --resume continues.
+
+    On several GPUs: torchrun --nproc-per-node 4 -m knuckle train ...
+
+    Example: knuckle train recipes/photos.yaml --set data.path=my_photos --out runs/photos
+    """
+    from knuckle.train.recipe import load_recipe
+
+    given = [*(overrides or []), *([f"device={device}"] if device else [])]
+    checked = load_recipe(recipe, given)
+    if dry_run:
+        from knuckle.train.dry_run import dry_run as rehearse
+
+        print_table(("what", "value"), rehearse(checked), title=f"Dry run of {recipe}")
+        return
+    if out is None:
+        raise typer.BadParameter("name a folder for the run: --out runs/NAME.", param_hint="--out")
+    from knuckle.train import Interrupted
+    from knuckle.train import train as run
+
+    leads = os.environ.get("RANK", "0") == "0"  # torchrun starts this in several processes: one of them talks
+    try:
+        run(checked, out, resume=resume)
+    except Interrupted as stopped:
+        if leads:
+            say(str(stopped))
+        raise typer.Exit(INTERRUPTED) from None
+    if leads:
+        say(f"Wrote {out}.")

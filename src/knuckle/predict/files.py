@@ -1,0 +1,166 @@
+"""Predicting files: from paths and boxes to a journal and pictures, one photo at a time."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from jaxtyping import Float32
+
+from knuckle.data.images import read_image
+from knuckle.draw import SUFFIXES, draw_hands, write_image
+from knuckle.formats.problems import OnBad
+from knuckle.hands import Hands
+from knuckle.predict.journal import Entry, Journal, Tally
+from knuckle.predict.photos import FULL, Photo, check_boxes
+
+if TYPE_CHECKING:
+    from knuckle.predict.predictor import Predictor
+    from knuckle.predict.sinks import Output
+
+BoxesByImage = Mapping[Path, Float32[np.ndarray, "m 4"]] | Literal["full"]
+
+
+def predict_files(
+    predictor: Predictor,
+    images: Sequence[Path],
+    boxes: BoxesByImage,
+    *,
+    output: Output | None = None,
+    pictures: Mapping[Path, Path] | None = None,
+    settings: Mapping[str, Any] = MappingProxyType({}),
+    resume: bool = False,
+    on_bad: OnBad = "skip",
+    progress: Callable[[int], object] | None = None,
+) -> tuple[Tally, list[str]]:
+    """Predict photos and write every result down at once.
+
+    Memory does not grow with the number of photos, apart from their paths. Whatever ends the run
+    early leaves the output's journal, and a run that resumes looks only at the photos that are
+    missing there. Without an output only pictures are drawn.
+
+    Args:
+        predictor: the model.
+        images: paths of the photos.
+        boxes: for every photo its boxes, or "full".
+        output: where the hands go.
+        pictures: for every photo where to draw it.
+        settings: what must be the same when a run resumes.
+        resume: go on with the output's journal where there is one.
+        on_bad: "skip" goes on after a photo that cannot be used and writes the reason down; "stop" raises.
+        progress: called after every photo with the number of photos done, those of the journal included.
+
+    Returns:
+        What was met, earlier parts of a resumed run included, and one sentence for each thing that
+        the output's format cannot hold.
+
+    Raises:
+        ValueError: a photo or a box cannot be used and `on_bad` is "stop", or something cannot be
+            written; names it.
+    """
+    if output is None:
+        tally = Tally()
+        for entry in _entries(predictor, images, boxes, Path(), pictures, on_bad):
+            tally.add(entry)
+            _report(progress, tally)
+        return tally, []
+    with Journal(output.journal, {**settings, "format": output.kind}, resume=resume) as journal:
+        rest = [image for image in images if name_from(output.root, image) not in journal.done]
+        for entry in _entries(predictor, rest, boxes, output.root, pictures, on_bad):
+            journal.add(entry)
+            _report(progress, journal.tally)
+    return journal.tally, output.finish()
+
+
+def _report(progress: Callable[[int], object] | None, tally: Tally) -> None:
+    if progress is not None:
+        progress(tally.images + len(tally.skipped))
+
+
+def _entries(
+    predictor: Predictor,
+    images: Sequence[Path],
+    boxes: BoxesByImage,
+    root: Path,
+    pictures: Mapping[Path, Path] | None,
+    on_bad: OnBad,
+) -> Iterator[Entry]:
+    """What is found on each photo, drawn where asked for; a skipped photo comes a little early."""
+    skipped: deque[Entry] = deque()
+
+    def skip(image: Path, problem: str) -> None:
+        skipped.append(Entry(name_from(root, image), (0, 0), Hands.empty(), problem))
+
+    for found in predictor.stream(_photos(images, boxes, on_bad, skip)):
+        while skipped:
+            yield skipped.popleft()
+        image = Path(found.name)
+        if pictures is not None:
+            _draw(image, found.hands, pictures[image], boxes != FULL)
+        name = name_from(root, image)
+        yield Entry(name, found.size_wh, found.hands.replace(image=[name] * len(found.hands)))
+    yield from skipped
+
+
+def _photos(
+    images: Sequence[Path], boxes: BoxesByImage, on_bad: OnBad, skip: Callable[[Path, str], None]
+) -> Iterator[Photo]:
+    for image in images:
+        try:
+            _check_name(image)
+            photo = Photo(str(image), read_image(image), FULL)
+            if not isinstance(boxes, str):
+                photo = photo._replace(boxes=check_boxes(boxes[image], photo.size_wh, str(image)))
+        except ValueError as error:
+            if on_bad == "stop":
+                raise
+            skip(image, str(error))
+        else:
+            yield photo
+
+
+def _check_name(image: Path) -> None:
+    try:
+        str(image).encode()
+    except UnicodeEncodeError:
+        shown = str(image).encode(errors="backslashreplace").decode()
+        raise ValueError(f"{shown} has a name that no output file can hold, as it is not UTF-8; rename it.") from None
+
+
+def name_from(root: Path, image: Path) -> str:
+    """The path from `root` to the image with forward slashes; absolute where there is none, as on another drive."""
+    try:
+        return Path(os.path.relpath(image.absolute(), root.absolute())).as_posix()
+    except ValueError:
+        return image.absolute().as_posix()
+
+
+def picture_paths(images: Sequence[Path], folder: Path) -> dict[Path, Path]:
+    """Where each image is drawn: under `folder` as the images lie under the folder they all share.
+
+    Raises:
+        ValueError: a drawing would take the place of an image.
+    """
+    shared = Path(os.path.commonpath([image.absolute().parent for image in images])) if images else Path()
+    paths = {image: folder / _as_picture(image.absolute().relative_to(shared)) for image in images}
+    originals = {image.resolve() for image in images}
+    for image, picture in paths.items():
+        if picture.resolve() in originals:
+            raise ValueError(f"drawing {image} would overwrite the photo {picture}; choose another folder to draw to.")
+    return paths
+
+
+def _as_picture(path: Path) -> Path:
+    # The old suffix stays, so that a.webp and a.png do not meet in one picture.
+    return path if path.suffix.lower() in SUFFIXES else path.with_name(path.name + ".png")
+
+
+def _draw(image: Path, hands: Hands, picture: Path, boxes: bool) -> None:
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    # Read once more: to keep every photo until its hands are found would take memory without bound.
+    write_image(picture, draw_hands(read_image(image), hands, boxes=boxes))

@@ -1,0 +1,119 @@
+"""Photos that a predictor can take: pixels that are RGB, and boxes that lie on them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, Literal, NamedTuple
+
+import numpy as np
+from jaxtyping import Float32, UInt8
+from numpy.typing import ArrayLike
+
+from knuckle.data.images import read_image
+
+ImageLike = Any
+"""A path, or what numpy sees as a uint8 (h, w, 3) RGB array, such as a PIL image in mode RGB."""
+
+NAMELESS: Final = ""
+"""The `image` of hands on bare pixels. Metrics let it stand for any image."""
+
+FULL: Final = "full"
+"""In place of boxes: one hand, anywhere in the frame."""
+
+
+class Photo(NamedTuple):
+    """One image and where its hands are.
+
+    Attributes:
+        name: what the hands' `image` column will say: a path, or `NAMELESS`.
+        image: (h, w, 3) uint8 RGB.
+        boxes: (m, 4) float32 x1, y1, x2, y2 in image pixels, as `check_boxes` returns them, or "full".
+    """
+
+    name: str
+    image: UInt8[np.ndarray, "h w 3"]
+    boxes: Float32[np.ndarray, "m 4"] | Literal["full"]
+
+    @property
+    def size_wh(self) -> tuple[int, int]:
+        """Width and height in pixels."""
+        return self.image.shape[1], self.image.shape[0]
+
+
+def photos(images: ImageLike | Sequence[ImageLike], boxes: ArrayLike | Sequence[ArrayLike] | None) -> Iterator[Photo]:
+    """The arguments of `Predictor.predict` as photos, read one at a time.
+
+    Raises:
+        ValueError: as `Predictor.predict` says.
+    """
+    several = isinstance(images, list | tuple) or (isinstance(images, np.ndarray) and images.ndim == 4)
+    every_image: Sequence[ImageLike] = images if several else [images]
+    every_boxes = _boxes_by_image(boxes, len(every_image), several)
+    for index, (image, own) in enumerate(zip(every_image, every_boxes, strict=True)):
+        if isinstance(image, str | os.PathLike):
+            name: str = os.fspath(image)
+            pixels, where = read_image(name), f"image {index} ({name})"
+        else:
+            name, where = NAMELESS, f"image {index}"
+            pixels = _pixels(image, where)
+        size_wh = (pixels.shape[1], pixels.shape[0])
+        yield Photo(name, pixels, FULL if isinstance(own, str) else check_boxes(own, size_wh, where))
+
+
+def check_boxes(boxes: ArrayLike, size_wh: tuple[int, int], where: str) -> Float32[np.ndarray, "m 4"]:
+    """The boxes of one image as float32, the precision that `Hands` keeps, so that crops agree.
+
+    Args:
+        boxes: (m, 4) x1, y1, x2, y2 in image pixels; m may be 0.
+        size_wh: the image's width and height.
+        where: how an error names the image.
+
+    Raises:
+        ValueError: not (m, 4) numbers, or a box that is not finite, has no area or misses the image.
+    """
+    try:
+        array = np.asarray(boxes, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{where}: boxes must be (m, 4) numbers x1, y1, x2, y2, got {boxes!r}.") from error
+    if array.size == 0:
+        return np.empty((0, 4), dtype=np.float32)
+    if array.ndim != 2 or array.shape[1] != 4:
+        raise ValueError(f"{where}: boxes must have shape (m, 4): x1, y1, x2, y2 a hand, got {array.shape}.")
+    for row, (x1, y1, x2, y2) in enumerate(array.tolist()):
+        box = f"{where}, box {row} ({x1:g}, {y1:g}, {x2:g}, {y2:g})"
+        if not np.isfinite([x1, y1, x2, y2]).all():
+            raise ValueError(f"{box} must be finite.")
+        if x2 <= x1 or y2 <= y1:
+            raise ValueError(f"{box} has no area; boxes are x1, y1, x2, y2 with x1 < x2 and y1 < y2.")
+        if x2 <= -0.5 or y2 <= -0.5 or x1 >= size_wh[0] - 0.5 or y1 >= size_wh[1] - 0.5:
+            raise ValueError(f"{box} lies outside its image of {size_wh[0]} x {size_wh[1]} pixels.")
+    return array
+
+
+def _boxes_by_image(boxes: Any, count: int, several: bool) -> Sequence[ArrayLike]:
+    if boxes is None:
+        raise ValueError(
+            'this model has no hand detector: give boxes tight around each hand\'s keypoints, or boxes="full" '
+            "where each image shows one hand."
+        )
+    if isinstance(boxes, str):
+        if boxes != FULL:
+            raise ValueError(f'boxes must be "full" or numbers, got {boxes!r}.')
+        return [FULL] * count
+    if not several:
+        return [boxes]
+    if not isinstance(boxes, Sequence | np.ndarray) or len(boxes) != count:
+        given = len(boxes) if isinstance(boxes, Sequence | np.ndarray) else type(boxes).__name__
+        raise ValueError(f"boxes for {count} images must be {count} arrays, one an image, got {given}.")
+    return list(boxes)
+
+
+def _pixels(image: ImageLike, name: str) -> UInt8[np.ndarray, "h w 3"]:
+    array = np.asarray(image)
+    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or array.size == 0:
+        raise ValueError(
+            f"{name} must be a path or RGB pixels of dtype uint8 and shape (h, w, 3), "
+            f"got {type(image).__name__} with dtype {array.dtype} and shape {array.shape}."
+        )
+    return array

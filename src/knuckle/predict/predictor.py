@@ -1,0 +1,185 @@
+"""Predictor: a trained method and its crop rule, from images and boxes to Hands.
+
+Letters in shapes: m hands on an image, n hands in a group of images, S the crop's side in pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float32, Float64, UInt8
+from numpy.typing import ArrayLike
+
+from knuckle.geometry import CropRule, frame_box
+from knuckle.hands import Hands
+from knuckle.predict.inference import run, to_image, visibility_of
+from knuckle.predict.photos import NAMELESS, ImageLike, Photo, photos
+from knuckle.skeleton import NUM_JOINTS
+
+if TYPE_CHECKING:
+    from knuckle.methods.base import Method
+
+
+class Found(NamedTuple):
+    """What was found on one photo.
+
+    Attributes:
+        name: the photo's name.
+        size_wh: the photo's width and height in pixels.
+        hands: its hands in the order of its boxes; none where it had no boxes.
+    """
+
+    name: str
+    size_wh: tuple[int, int]
+    hands: Hands
+
+
+class _Cut(NamedTuple):
+    """A photo of which only the hands are left."""
+
+    name: str
+    size_wh: tuple[int, int]
+    boxes: Float32[np.ndarray, "m 4"]
+    image_to_crop: Float64[np.ndarray, "m 3 3"]
+    pixels: UInt8[np.ndarray, "m S S 3"]
+
+
+class Predictor:
+    """A trained method that finds the keypoints of hands whose boxes are known.
+
+    It changes nothing in itself while predicting, so threads may share one.
+
+    Args:
+        method: the network; it is moved to `device` and put into evaluation mode.
+        rule: how it wants its crops.
+        flip_test: average over each crop and its mirror image.
+        device: where it runs.
+        batch_size: crops a forward pass.
+
+    Raises:
+        ValueError: the batch size is not positive.
+    """
+
+    def __init__(
+        self,
+        method: Method,
+        rule: CropRule,
+        *,
+        flip_test: bool = False,
+        device: str | torch.device = "cpu",
+        batch_size: int = 32,
+    ) -> None:
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {batch_size}.")
+        self.device = torch.device(device)
+        self.method = method.to(self.device).eval()
+        self.rule = rule
+        self.flip_test = flip_test
+        self.batch_size = batch_size
+
+    def predict(
+        self, images: ImageLike | Sequence[ImageLike], boxes: ArrayLike | Sequence[ArrayLike] | None = None
+    ) -> Hands:
+        """The hands on one image or on many.
+
+        Args:
+            images: an image or a list of images: paths, (h, w, 3) uint8 arrays in RGB order, or PIL
+                images in mode RGB. OpenCV's own reader gives BGR: turn that with `image[..., ::-1]`.
+            boxes: where the hands are: "full" for one hand an image, anywhere in the frame; or
+                (m, 4) numbers x1, y1, x2, y2 in image pixels, tight around the keypoints (the model
+                adds its own padding); for a list of images one such array an image, empty for an
+                image without hands.
+
+        Returns:
+            One row a box, image by image. `image` is the path as given, or "" for pixels, and each
+            image is a `group`; `box` is the box as given, or the whole frame; every point has
+            visibility 2. `covariance` is there where the method has a sigma; `confidence` and `score` never are,
+            as nothing here computes them.
+
+        Raises:
+            ValueError: no boxes; an image that is not RGB uint8 or cannot be read; a box without
+                area, with NaN or outside its image. Says which image and which box.
+        """
+        every_image = [found.hands for found in self.stream(photos(images, boxes))]
+        hands = Hands.concat(every_image)
+        # Images without a path have nothing else to tell their hands apart by.
+        index = np.repeat(np.arange(len(every_image)), [len(own) for own in every_image])
+        return hands.replace(group=np.where(hands.image == NAMELESS, index, hands.group))
+
+    def stream(self, incoming: Iterable[Photo]) -> Iterator[Found]:
+        """The hands of any number of photos, one by one and in order, in constant memory.
+
+        Batches go across photos. No photo's pixels are held longer than it takes to cut its hands.
+        """
+        for group in _grouped((self._cut(photo) for photo in incoming), self.batch_size):
+            yield from self._find(group)
+
+    def _cut(self, photo: Photo) -> _Cut:
+        if isinstance(photo.boxes, str):
+            boxes = frame_box(photo.size_wh)[None].astype(np.float32)
+            crops = [self.rule.around_frame(photo.size_wh)]
+        else:
+            boxes = photo.boxes
+            crops = [self.rule.around_box(box) for box in boxes]
+        size = self.rule.size
+        return _Cut(
+            photo.name,
+            photo.size_wh,
+            boxes,
+            np.array([crop.image_to_crop for crop in crops]).reshape(-1, 3, 3),
+            np.array([self.rule.cut(photo.image, crop) for crop in crops], dtype=np.uint8).reshape(-1, size, size, 3),
+        )
+
+    def _find(self, group: Sequence[_Cut]) -> Iterator[Found]:
+        """The hands of a group of photos, whose crops go through the network together."""
+        xy, covariance = self._find_points(
+            np.concatenate([cut.pixels for cut in group]), np.concatenate([cut.image_to_crop for cut in group])
+        )
+        first = 0
+        for cut in group:
+            own = slice(first, first + len(cut.boxes))
+            first = own.stop
+            yield Found(cut.name, cut.size_wh, _hands(cut, xy[own], None if covariance is None else covariance[own]))
+
+    def _find_points(
+        self, pixels: UInt8[np.ndarray, "n S S 3"], image_to_crop: Float64[np.ndarray, "n 3 3"]
+    ) -> tuple[Float32[np.ndarray, "n 21 2"], Float32[np.ndarray, "n 21 2 2"] | None]:
+        """The keypoints in image pixels and, where the method has sigma, their covariances."""
+        parts = []
+        for start in range(0, len(pixels), self.batch_size):
+            piece = slice(start, start + self.batch_size)
+            # Channels last in memory, as the loader's batches are: other layouts round differently.
+            crops = torch.from_numpy(pixels[piece]).permute(0, 3, 1, 2)
+            parts.append(to_image(run(self.method, crops, self.flip_test), image_to_crop[piece]))
+        if not parts:
+            return np.empty((0, NUM_JOINTS, 2), dtype=np.float32), None
+        spreads = [spread for _, spread in parts if spread is not None]
+        return np.concatenate([xy for xy, _ in parts]), np.concatenate(spreads) if spreads else None
+
+
+def _grouped(cuts: Iterable[_Cut], batch_size: int) -> Iterator[list[_Cut]]:
+    """Photos whose crops fill a batch together; a photo with more crops than that stays alone."""
+    group: list[_Cut] = []
+    crops = 0
+    for cut in cuts:
+        if group and (crops + len(cut.boxes) > batch_size or len(group) == batch_size):
+            yield group
+            group, crops = [], 0
+        group.append(cut)
+        crops += len(cut.boxes)
+    if group:
+        yield group
+
+
+def _hands(cut: _Cut, xy: Float32[np.ndarray, "m 21 2"], covariance: Float32[np.ndarray, "m 21 2 2"] | None) -> Hands:
+    return Hands(
+        image=[cut.name] * len(cut.boxes),
+        xy=xy,
+        visibility=visibility_of(xy),
+        box=cut.boxes,
+        size=np.tile(cut.size_wh, (len(cut.boxes), 1)),
+        covariance=covariance,
+    )

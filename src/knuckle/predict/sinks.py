@@ -1,0 +1,228 @@
+"""From a finished journal to the file that was asked for, in constant memory, whole or not at all.
+
+Tables and COCO files are made from pieces: each piece is what the format's own writer makes of a few
+hundred photos, so a streamed file and one written at once agree.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain, islice
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import IO, Any, Final, Literal, get_args
+
+from knuckle.formats import table
+from knuckle.formats.coco import write_coco
+from knuckle.formats.files import replacing
+from knuckle.formats.labelme import write_labelme
+from knuckle.formats.table_files import pyarrow_modules
+from knuckle.hands import OPTIONAL_COLUMNS, Hands
+from knuckle.predict.journal import Entry, read_journal
+
+Kind = Literal["csv", "parquet", "json", "jsonl", "coco", "labelme"]
+
+PIECE: Final = 256
+"""Photos that are turned into rows together."""
+
+_SUFFIXES: Final[dict[Kind, str]] = {
+    "csv": ".csv",
+    "parquet": ".parquet",
+    "json": ".json",
+    "jsonl": ".jsonl",
+    "coco": ".json",
+}
+"""The suffix that each kind of file must have; labelme is a folder."""
+
+
+@dataclass(frozen=True)
+class Output:
+    """Where the hands go.
+
+    Attributes:
+        path: the file, or for labelme the folder.
+        kind: csv, parquet and json are the long table that `knuckle.read` reads; jsonl has the
+            table's rows as one JSON object a line; coco is one file of COCO keypoints, photos without
+            a hand included; labelme is one file a photo with hands.
+    """
+
+    path: Path
+    kind: Kind
+
+    @classmethod
+    def of(cls, path: Path, kind: Kind | None = None) -> Output:
+        """The output at a path; without a kind, what its suffix says.
+
+        Raises:
+            ValueError: the suffix says nothing or something else than the kind, the path is of the
+                wrong sort, or what the kind needs is not installed.
+        """
+        suffix = path.suffix.lower()
+        chosen = kind or next((name for name, own in _SUFFIXES.items() if own == suffix), None)
+        if chosen is None:
+            raise ValueError(
+                f"the suffix of {path} does not say how to write it; give --format {'|'.join(get_args(Kind))}."
+            )
+        if suffix != _SUFFIXES.get(chosen, suffix):
+            raise ValueError(f"{path} must end in {_SUFFIXES[chosen]} to be written as {chosen}.")
+        if path.is_dir() and chosen != "labelme":
+            raise ValueError(f"{path} is a folder, but {chosen} is written to a file.")
+        if path.is_file() and chosen == "labelme":
+            raise ValueError(f"{path} is a file, but labelme files are written to a folder.")
+        if chosen == "parquet":
+            pyarrow_modules(path)  # now, as at the end of a long run it would be late
+        return cls(path, chosen)
+
+    @property
+    def root(self) -> Path:
+        """The folder that image names start from."""
+        return self.path if self.kind == "labelme" else self.path.parent
+
+    @property
+    def journal(self) -> Path:
+        """Where the journal of an unfinished run lies."""
+        return self.path.with_name(f"{self.path.name}.partial")
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether an earlier run wrote the file to its end; of a folder nobody knows."""
+        return self.path.is_file() and not self.journal.exists()
+
+    def finish(self) -> list[str]:
+        """Make the output of its journal, and remove the journal.
+
+        Returns:
+            One sentence for each thing that the format cannot hold.
+
+        Raises:
+            ValueError: the output cannot be written; the journal stays.
+        """
+        entries = read_journal(self.journal)
+        lost: list[str] = []
+        if self.kind == "labelme":
+            lost = write_labelme(Hands.concat(_pieces(entries, self.root)), self.path)
+        elif self.kind == "coco":
+            _write_coco(entries, self.path)
+        elif self.kind == "parquet":
+            _write_parquet(_pieces(entries, self.root), self.path)
+        else:
+            names, rows = _table(_pieces(entries, self.root))
+            with replacing(self.path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
+                _WRITE_ROWS[self.kind](stream, names, rows)
+        self.journal.unlink()
+        return lost
+
+
+def _pieces(entries: Iterable[Entry], root: Path) -> Iterator[Hands]:
+    """The hands of a few hundred entries at a time."""
+    with_hands = (entry.hands for entry in entries if len(entry.hands))
+    while piece := list(islice(with_hands, PIECE)):
+        yield Hands.concat(piece).replace(root=root)
+
+
+def _table(pieces: Iterator[Hands]) -> tuple[list[str], Iterator[list[Any]]]:
+    """The header and the rows of a long table; one model gives all hands the same columns."""
+    first = next(pieces, Hands.empty())
+    optional = [name for name in OPTIONAL_COLUMNS if getattr(first, name) is not None]
+
+    def rows() -> Iterator[list[Any]]:
+        number = 0
+        for piece in chain([first], pieces):
+            yield from table.rows(piece, number, optional)
+            number += len(piece)
+
+    return table.header(optional), rows()
+
+
+def _write_csv(stream: IO[str], names: Sequence[str], rows: Iterable[list[Any]]) -> None:
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(names)
+    writer.writerows(rows)
+
+
+def _write_jsonl(stream: IO[str], names: Sequence[str], rows: Iterable[list[Any]]) -> None:
+    stream.writelines(_object(names, row) + "\n" for row in rows)
+
+
+def _write_json(stream: IO[str], names: Sequence[str], rows: Iterable[list[Any]]) -> None:
+    _write_list(stream, (_object(names, row) for row in rows))
+
+
+_WRITE_ROWS: Final = {"csv": _write_csv, "json": _write_json, "jsonl": _write_jsonl}
+
+
+def _object(names: Sequence[str], row: Sequence[Any]) -> str:
+    return json.dumps(dict(zip(names, row, strict=True)), allow_nan=False)
+
+
+def _write_list(stream: IO[str], items: Iterable[str]) -> None:
+    """A JSON list with one item a line."""
+    separator = "[\n"
+    for item in items:
+        stream.write(separator + item)
+        separator = ",\n"
+    stream.write("\n]\n" if separator == ",\n" else "[]\n")
+
+
+def _write_parquet(pieces: Iterator[Hands], path: Path) -> None:
+    """A table of row groups, each written by the format's writer and numbered on."""
+    arrow, parquet = pyarrow_modules(path)
+    first = next(pieces, Hands.empty(path.parent))
+    part = path.with_name(f".{path.stem}.part.parquet")
+    number = 0
+    with replacing(path) as temporary:
+        writer: Any = None
+        try:
+            for piece in chain([first], pieces):
+                table.write_table(piece, part)
+                group = parquet.read_table(part)
+                field = group.schema.field("hand")
+                hand = arrow.array([value + number for value in group.column("hand").to_pylist()], type=field.type)
+                group = group.set_column(group.schema.get_field_index("hand"), field, hand)
+                writer = writer or parquet.ParquetWriter(temporary, group.schema)
+                writer.write_table(group)
+                number += len(piece)
+        finally:
+            part.unlink(missing_ok=True)
+            if writer is not None:
+                writer.close()
+
+
+def _write_coco(entries: Iterator[Entry], path: Path) -> None:
+    """A COCO file whose images and annotations are written by the format's writer and numbered on."""
+    part = path.with_name(f".{path.stem}.part.json")
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as stream, TemporaryFile("w+") as images:
+        stream.write('{"annotations": ')
+        _write_list(stream, _coco_annotations(entries, part, images))
+        stream.write(',"images": ')
+        images.seek(0)
+        _write_list(stream, (line.rstrip("\n") for line in images))
+        write_coco(Hands.empty(path.parent), part)
+        rest = json.loads(part.read_bytes())
+        part.unlink()
+        stream.write(f',"info": {json.dumps(rest["info"])},\n"categories": {json.dumps(rest["categories"])}}}\n')
+
+
+def _coco_annotations(entries: Iterator[Entry], part: Path, images: IO[str]) -> Iterator[str]:
+    """The annotations as JSON; their images go to `images`, one a line."""
+    image_number = annotation_number = 0
+    while piece := list(islice(entries, PIECE)):
+        write_coco(Hands.concat(entry.hands for entry in piece).replace(root=part.parent), part)
+        content = json.loads(part.read_bytes())
+        numbers: dict[str, int] = {}
+        for entry in piece:
+            if entry.problem:
+                continue
+            image_number += 1
+            numbers[entry.name] = image_number
+            width, height = entry.size_wh
+            record = {"id": image_number, "file_name": entry.name, "width": width, "height": height}
+            images.write(json.dumps(record) + "\n")
+        names = {image["id"]: image["file_name"] for image in content["images"]}
+        for annotation in content["annotations"]:
+            annotation_number += 1
+            number = numbers[names[annotation["image_id"]]]
+            yield json.dumps(annotation | {"id": annotation_number, "image_id": number}, allow_nan=False)

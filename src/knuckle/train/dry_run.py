@@ -1,0 +1,65 @@
+"""A rehearsal of a run: everything is read and built, one step is taken, nothing is written."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+import torch
+
+from knuckle.train.distributed import join_team
+from knuckle.train.learner import start, take_step
+from knuckle.train.loop import build_method, load_shares, training_source
+from knuckle.train.parts import read_parts
+from knuckle.train.recipe import Recipe
+from knuckle.train.steps import batches_of_epoch
+
+
+def dry_run(recipe: Recipe) -> list[tuple[str, str]]:
+    """Take one training step and tell what was found: pairs of a name and a value to print.
+
+    Raises:
+        ValueError: the recipe or its data is unfit, exactly as `train` would say.
+    """
+    with join_team(recipe.device) as team:
+        parts = read_parts(recipe.data)
+        method, spec = build_method(recipe)
+        learner = start(method, recipe.train, team)
+        steps = batches_of_epoch(len(parts.train), recipe.train.batch, recipe.train.seed, epoch=0)
+        source = training_source(recipe, parts, spec)
+        pieces, _ = next(load_shares(source, recipe, steps[:1], 0, team))
+        began = time.perf_counter()
+        gradient = take_step(learner, pieces, recipe.train, len(steps), team)
+        seconds = time.perf_counter() - began
+        shapes = [("crops", [str(side) for side in piece.images.shape]) for piece in pieces[:1] if piece is not None]
+        with torch.no_grad():
+            crop = torch.zeros(1, 3, spec.rule.size, spec.rule.size, dtype=torch.uint8, device=team.device)
+            outputs = method.eval()(crop)
+        shapes += [
+            (f"output {name}", ["B", *(str(side) for side in value.shape[1:])]) for name, value in outputs.items()
+        ]
+        return [
+            *((f"{name} hands", f"{len(hands)}") for name, hands in parts.named().items()),
+            ("hands left out", f"{len(parts.skipped)}"),
+            ("device", str(team.device)),
+            ("parameters", f"{sum(parameter.numel() for parameter in method.parameters()):,}"),
+            *((name, " x ".join(shape)) for name, shape in shapes),
+            ("steps an epoch", f"{len(steps)}"),
+            ("steps of the run", f"{len(steps) * recipe.train.epochs}"),
+            ("first loss", f"{gradient.loss:.6g}"),
+            ("first gradient norm", f"{gradient.norm:.6g}"),
+            ("first step", f"{seconds:.2f} s"),
+            ("peak memory", _peak_memory(team.device)),
+        ]
+
+
+def _peak_memory(device: torch.device) -> str:
+    """Of the GPU where there is one, else of this process."""
+    if device.type == "cuda":
+        return f"{torch.cuda.max_memory_allocated(device) / 2**20:,.0f} MiB on {device}"
+    try:
+        import resource
+    except ModuleNotFoundError:  # Windows
+        return "unknown"
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return f"{peak / (2**20 if sys.platform == 'darwin' else 2**10):,.0f} MiB"

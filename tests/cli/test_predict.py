@@ -1,0 +1,145 @@
+"""knuckle predict: photos in, files out, the numbers on stdout, problems on stderr."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+import knuckle
+from knuckle.cli import main
+from knuckle.geometry import CropRule
+from knuckle.predict import Predictor
+from tests.predict.centroid import Centroid, light_at, save_rgb
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory with six photos, and a model "m" that finds lights."""
+    monkeypatch.chdir(tmp_path)
+    for number in range(6):
+        path = tmp_path / "photos" / f"v{number % 2}" / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_rgb(str(path), light_at((40 + number, 30), (80, 60)))
+
+    def load(name: str, **options: Any) -> Predictor:
+        assert (name, options.pop("preset"), options.pop("device")) == ("m", None, None)
+        return Predictor(Centroid(), CropRule(size=64), **options)
+
+    monkeypatch.setattr("knuckle.predict.load", load)
+    return tmp_path
+
+
+def predict(*arguments: str, code: int = 0) -> None:
+    assert main(["predict", *arguments, "--model", "m"]) == code
+
+
+def test_a_folder_becomes_a_table_and_pictures(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    predict("photos", "--boxes", "full", "--out", "out/x.csv", "--draw", "photos/drawn", "--flip-test", "--batch", "4")
+    for _ in range(2):
+        hands = knuckle.read(place / "out" / "x.csv")
+        assert hands.image.tolist() == [f"../photos/v{n % 2}/{n}.png" for n in (0, 2, 4, 1, 3, 5)]
+        np.testing.assert_allclose(hands.xy[:, 0], [(40 + n, 30) for n in (0, 2, 4, 1, 3, 5)], atol=0.3)
+        # Once more: the pictures lie in the folder of photos, and are not taken for photos.
+        predict("photos", "--boxes", "full", "--out", "out/x.csv", "--draw", "photos/drawn")
+    assert cv2.imread(str(place / "photos" / "drawn" / "v1" / "3.png")) is not None
+    header, _, numbers, *_ = capsys.readouterr().out.splitlines()
+    assert header.split("  ")[:2] == ["photos", "hands"]
+    assert numbers.split()[:4] == ["6", "6", "0", "0"]
+
+
+@pytest.mark.parametrize(
+    ("out", "options"),
+    [
+        ("x.csv", []),
+        ("x.parquet", []),
+        ("x.json", ["--format", "json"]),
+        ("x.json", ["--format", "coco"]),
+        ("labels", ["--format", "labelme"]),
+    ],
+)
+def test_every_format_reads_back(place: Path, out: str, options: list[str]) -> None:
+    predict("photos/*/*.png", "--boxes", "full", "--out", out, *options)
+    hands = knuckle.read(place / out)
+    assert len(hands) == 6
+    assert {path.resolve() for path in hands.paths()} == set((place / "photos").rglob("*.png"))
+
+
+def test_boxes_from_a_file(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (place / "boxes.csv").write_text("image,x1,y1,x2,y2\nphotos/v0/0.png,20,10,60,50\nv1/1.png,21,10,61,50\n")
+    predict("photos", "--boxes", "boxes.csv", "--out", "x.csv")
+    hands = knuckle.read("x.csv")
+    assert hands.image.tolist() == ["photos/v0/0.png", "photos/v1/1.png"]
+    np.testing.assert_allclose(hands.xy[:, 0], [(40, 30), (41, 30)], atol=0.1)
+    np.testing.assert_array_equal(hands.box, [(20, 10, 60, 50), (21, 10, 61, 50)])
+    assert capsys.readouterr().out.splitlines()[2].split()[:4] == ["6", "2", "4", "0"]
+
+
+def test_bad_photos_are_counted_and_listed(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (place / "photos" / "v0" / "2.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    predict("photos", "--boxes", "full", "--out", "x.csv")
+    captured = capsys.readouterr()
+    assert captured.out.splitlines()[2].split()[:4] == ["5", "5", "0", "1"]
+    assert captured.err.startswith("skipped: photos/v0/2.png")
+    predict("photos", "--boxes", "full", "--out", "y.csv", "--on-bad", "stop", code=2)
+    assert capsys.readouterr().err.startswith("Error: photos/v0/2.png")
+    assert not (place / "y.csv").exists()
+
+
+def test_when_no_photo_can_be_used_the_run_has_failed(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for path in (place / "photos").rglob("*.png"):
+        path.write_bytes(b"")
+    predict("photos", "--boxes", "full", "--out", "x.csv", code=2)
+    assert "none of the 6 photos can be used" in capsys.readouterr().err
+
+
+def test_ctrl_c_says_how_to_go_on(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    forward = Centroid.forward
+
+    def stops_at_the_second_batch(self: Centroid, images: Any) -> Any:
+        if len(self.batches) == 1:
+            raise KeyboardInterrupt
+        return forward(self, images)
+
+    monkeypatch.setattr(Centroid, "forward", stops_at_the_second_batch)
+    options = ["photos", "--boxes", "full", "--out", "x.csv", "--batch", "2"]
+    predict(*options, code=130)
+    assert "x.csv.partial; the same command with --resume goes on." in capsys.readouterr().err
+    monkeypatch.setattr(Centroid, "forward", forward)
+    predict(*options, "--resume")
+    assert capsys.readouterr().out.splitlines()[2].split()[:2] == ["6", "6"]
+    assert len(knuckle.read("x.csv")) == 6
+    predict(*options, "--resume")
+    assert "x.csv is complete already" in capsys.readouterr().err
+
+
+def test_a_run_does_not_go_on_with_another_set_up(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (place / "x.csv.partial").write_text('{"model": "other", "format": "csv"}\n')
+    predict("photos", "--boxes", "full", "--out", "x.csv", "--resume", code=2)
+    assert "was begun with model 'other', now it is 'm'" in capsys.readouterr().err
+
+
+def test_photos_are_never_drawn_over(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = (place / "photos" / "v0" / "0.png").read_bytes()
+    predict("photos/v0/0.png", "--boxes", "full", "--draw", "photos/v0", code=2)
+    assert "would overwrite the photo" in capsys.readouterr().err
+    assert (place / "photos" / "v0" / "0.png").read_bytes() == before
+
+
+def test_where_a_photo_was_taken_reaches_no_output(place: Path) -> None:
+    from PIL import Image
+
+    path = place / "tagged" / "a.jpg"
+    path.parent.mkdir()
+    exif = Image.Exif()
+    exif[0x010E] = "SECRET-PLACE"
+    Image.fromarray(light_at((40, 30), (80, 60))).save(path, exif=exif)
+    assert b"SECRET-PLACE" in path.read_bytes()
+    predict("tagged", "--boxes", "full", "--draw", "drawn", "--out", "x.json", "--format", "coco")
+    for output in (place / "drawn" / "a.jpg", place / "x.json"):
+        assert b"SECRET-PLACE" not in output.read_bytes()

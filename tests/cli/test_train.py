@@ -1,0 +1,66 @@
+"""`knuckle train`: sentences for wrong calls, the dry run, a short run, and the exit code of an interruption."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+import knuckle.train
+from examples.drawn_hands import draw_dataset
+from knuckle.cli import main
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("recipe")
+    draw_dataset(folder / "drawn", 24, seed=1, size=48)
+    content = {
+        "data": {"path": str(folder / "drawn" / "annotations.json"), "validation": "1/3"},
+        "model": {"backbone": "test_byobnet", "size": 32},
+        "train": {"epochs": 1, "batch": 8},
+    }
+    path = folder / "recipe.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+def test_faults_of_a_recipe_are_read_on_the_terminal(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", str(recipe), "--set", "train.epoch=3", "--set", "model.size=big", "--out", "x"]) == 2
+    said = capsys.readouterr().err
+    assert "train.epoch is not a field of a recipe; did you mean train.epochs?" in said
+    assert "model.size should be a valid integer" in said
+
+
+def test_a_run_needs_a_folder(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", str(recipe)]) == 2
+    assert "--out runs/NAME" in capsys.readouterr().err
+
+
+def test_a_dry_run_prints_a_table(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", str(recipe), "--dry-run", "--device", "cpu", "--set", "train.batch=4"]) == 0
+    shown = capsys.readouterr().out
+    assert "4 x 3 x 32 x 32" in shown
+    assert "peak memory" in shown
+
+
+def test_a_run_is_made_once(recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["train", str(recipe), "--device", "cpu", "--out", str(tmp_path / "run")]
+    assert main(command) == 0
+    said = capsys.readouterr().err
+    assert "epoch 1 of 1: EPE" in said
+    assert f"Wrote {tmp_path / 'run'}." in said
+    assert main(command) == 2
+    assert "--resume" in capsys.readouterr().err
+
+
+def test_an_interrupted_run_exits_with_130(
+    recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stops(*_: object, **__: object) -> Path:
+        raise knuckle.train.Interrupted("Stopped after step 3; --resume continues.")
+
+    monkeypatch.setattr(knuckle.train, "train", stops)
+    assert main(["train", str(recipe), "--out", str(tmp_path / "run")]) == 130
+    assert "--resume continues" in capsys.readouterr().err

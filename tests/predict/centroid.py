@@ -1,0 +1,61 @@
+"""A network without weights, whose answer is known: every keypoint is the centre of the red light."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+
+from knuckle.geometry import Alignment
+from knuckle.methods.base import Decoded, Method, Outputs, Targets
+from knuckle.skeleton import NUM_JOINTS
+
+SIGMA_CROP = (2.0, 3.0)
+
+
+class Centroid(Method):
+    """Answers with the centroid of the red channel in crop pixels, and a fixed sigma where asked to."""
+
+    name: ClassVar[str] = "centroid"
+
+    def __init__(self, size: int = 64, alignment: Alignment = "center", *, sigma: bool = True) -> None:
+        super().__init__(size, alignment)
+        self.sigma = sigma
+        self.batches: list[int] = []
+
+    def forward(self, images: Tensor) -> Outputs:
+        self.batches.append(len(images))
+        light = images[:, 0].double()
+        steps = torch.arange(self.size, dtype=torch.float64)
+        total = light.sum((1, 2))
+        x, y = (light.sum(1) * steps).sum(1) / total, (light.sum(2) * steps).sum(1) / total
+        return {"xy": torch.stack([x, y], -1)[:, None].expand(-1, NUM_JOINTS, -1)}
+
+    def loss(self, outputs: Outputs, targets: Targets) -> dict[str, Tensor]:
+        raise NotImplementedError
+
+    def decode(self, outputs: Outputs) -> Decoded:
+        xy = outputs["xy"].float()
+        return Decoded(xy, torch.tensor(SIGMA_CROP).expand_as(xy) if self.sigma else None)
+
+    def unmirror(self, outputs: Outputs) -> Outputs:
+        x, y = outputs["xy"].unbind(-1)
+        return {"xy": torch.stack([self.size - 1 - x, y], -1)}
+
+
+def light_at(
+    xy: tuple[float, float], size_wh: tuple[int, int] = (160, 120), spread: float = 5.0
+) -> UInt8[np.ndarray, "h w 3"]:
+    """A black photo with one soft red light centred on `xy` in image pixels."""
+    y, x = np.mgrid[: size_wh[1], : size_wh[0]]
+    glow = 255 * np.exp(-((x - xy[0]) ** 2 + (y - xy[1]) ** 2) / (2 * spread**2))
+    return np.stack([glow, np.zeros_like(glow), np.zeros_like(glow)], axis=-1).round().astype(np.uint8)
+
+
+def save_rgb(path: str, image: UInt8[np.ndarray, "h w 3"]) -> None:
+    """Writes the pixels as they are, in a format without loss."""
+    assert cv2.imwrite(path, np.ascontiguousarray(image[..., ::-1]))

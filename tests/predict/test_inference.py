@@ -1,0 +1,149 @@
+"""predict_hands and run: the same crops and answers as Predictor, rows kept, bad rows told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from knuckle.geometry import Alignment, Crop, CropRule
+from knuckle.hands import UNLABELED, VISIBLE, Hands
+from knuckle.methods.base import Decoded
+from knuckle.methods.heatmap import Heatmap
+from knuckle.predict import Predictor
+from knuckle.predict.inference import predict_hands, run, to_image
+from tests.predict.centroid import Centroid, light_at, save_rgb
+
+RULE = CropRule(size=64, padding=1.5)
+
+
+def lights(folder: Path, count: int) -> tuple[Hands, np.ndarray]:
+    """Photos of one light each with a box around it, and where the lights are."""
+    rng = np.random.default_rng(1)
+    at = rng.uniform((50, 40), (100, 80), (count, 2))
+    for number, xy in enumerate(at):
+        save_rgb(str(folder / f"{number}.png"), light_at((xy[0], xy[1])))
+    box = np.concatenate([at - rng.uniform(15, 25, (count, 2)), at + rng.uniform(15, 25, (count, 2))], axis=1)
+    hands = Hands(
+        image=[f"{number}.png" for number in range(count)],
+        xy=np.zeros((count, 21, 2)),
+        visibility=np.full((count, 21), 1),
+        box=box,
+        side=np.arange(count) % 2,
+        group=np.arange(count) + 100,
+        size=np.tile((160, 120), (count, 1)),
+        root=folder,
+    )
+    return hands, at
+
+
+@pytest.mark.parametrize("alignment", ["center", "corner"])
+@pytest.mark.parametrize("flip_test", [False, True])
+@pytest.mark.parametrize("whole_image", [False, True])
+def test_a_row_and_its_photo_get_the_same_answer(
+    tmp_path: Path, alignment: Alignment, flip_test: bool, whole_image: bool
+) -> None:
+    hands, _ = lights(tmp_path, 3)
+    for path in hands.paths():
+        save_rgb(
+            str(path),
+            np.random.default_rng(len(path.name) + ord(path.name[0])).integers(0, 256, (120, 160, 3), np.uint8),
+        )
+    torch.manual_seed(0)
+    method = Heatmap("test_resnet", 64, alignment=alignment)
+    rule = CropRule(size=64, padding=1.25, frame_padding=0.8, alignment=alignment)
+    from_rows, _ = predict_hands(method, rule, hands, whole_image=whole_image, flip_test=flip_test)
+    boxes = "full" if whole_image else [box[None] for box in hands.box]
+    from_photos = Predictor(method, rule, flip_test=flip_test).predict(hands.paths(), boxes)
+    np.testing.assert_array_equal(from_photos.xy, from_rows.xy)
+    assert len(np.unique(from_rows.xy.reshape(3, -1), axis=0)) == 3, "the network must tell the photos apart"
+
+
+def test_rows_keep_what_they_were_given(tmp_path: Path) -> None:
+    hands, at = lights(tmp_path, 5)
+    reports: list[int] = []
+    found, messages = predict_hands(Centroid(), RULE, hands, batch_size=2, progress=reports.append)
+    np.testing.assert_allclose(found.xy[:, 0], at, atol=0.1)
+    assert (found.visibility == VISIBLE).all()
+    assert found.covariance is not None
+    for column in ("image", "box", "side", "gesture", "group", "size"):
+        np.testing.assert_array_equal(getattr(found, column), getattr(hands, column))
+    assert messages == []
+    assert reports == [2, 4, 5]
+
+
+def test_chosen_rows_come_in_their_order(tmp_path: Path) -> None:
+    hands, at = lights(tmp_path, 5)
+    found, _ = predict_hands(Centroid(sigma=False), RULE, hands, rows=np.array([4, 1]), batch_size=1)
+    assert found.image.tolist() == ["4.png", "1.png"]
+    np.testing.assert_allclose(found.xy[:, 0], at[[4, 1]], atol=0.1)
+    assert found.covariance is None
+
+
+def test_a_bad_row_stops_or_is_told(tmp_path: Path) -> None:
+    hands, at = lights(tmp_path, 3)
+    (tmp_path / "1.png").write_bytes(b"not an image")
+    with pytest.raises(ValueError, match=r"1\.png"):
+        predict_hands(Centroid(), RULE, hands)
+    found, messages = predict_hands(Centroid(), RULE, hands, on_bad="skip")
+    assert found.labeled.all(axis=1).tolist() == [True, False, True]
+    np.testing.assert_allclose(found.xy[[0, 2], 0], at[[0, 2]], atol=0.1)
+    assert len(messages) == 1
+    assert "1.png" in messages[0]
+
+
+def test_the_training_mode_comes_back(tmp_path: Path) -> None:
+    hands, _ = lights(tmp_path, 1)
+    method = Centroid()
+    for training in (True, False):
+        method.train(training)
+        predict_hands(method, RULE, hands)
+        assert method.training is training
+
+
+class Broken(Centroid):
+    """A network that has diverged."""
+
+    def decode(self, outputs: dict[str, torch.Tensor]) -> Decoded:
+        return Decoded(torch.full_like(outputs["xy"], torch.nan), None)
+
+
+def test_a_network_without_a_finite_answer_labels_nothing(tmp_path: Path) -> None:
+    hands, _ = lights(tmp_path, 1)
+    found, _ = predict_hands(Broken(), RULE, hands)
+    assert (found.visibility == UNLABELED).all()
+
+
+def test_the_flip_test_averages_both_sides_of_the_crop() -> None:
+    class Leaning(Centroid):
+        """Errs by 4 pixels to the right, whatever it sees."""
+
+        def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+            return {"xy": super().forward(images)["xy"] + torch.tensor([4.0, 0.0])}
+
+    images = torch.from_numpy(light_at((20, 30), (64, 64))).permute(2, 0, 1)[None]
+    leaning = run(Leaning(), images, False).xy_crop[0, 0]
+    straight = run(Leaning(), images, True).xy_crop[0, 0]
+    np.testing.assert_allclose(leaning.numpy(), (24, 30), atol=0.05)
+    np.testing.assert_allclose(straight.numpy(), (20, 30), atol=0.05)
+
+
+def test_to_image_agrees_with_the_crops_own_mapping() -> None:
+    rng = np.random.default_rng(3)
+    crops = [
+        Crop.around(
+            rng.uniform((0, 0, 50, 50), (40, 40, 90, 90)), 64, rotation=rng.uniform(-90, 90), mirror=bool(i % 2)
+        )
+        for i in range(4)
+    ]
+    xy, sigma = rng.uniform(0, 64, (4, 21, 2)), rng.uniform(0.5, 4, (4, 21, 2))
+    decoded = Decoded(torch.tensor(xy), torch.tensor(sigma))
+    found, covariance = to_image(decoded, np.array([crop.image_to_crop for crop in crops]))
+    assert covariance is not None
+    for row, crop in enumerate(crops):
+        np.testing.assert_allclose(found[row], crop.to_image(xy[row]), rtol=1e-6)
+        in_crop = np.zeros((21, 2, 2))
+        in_crop[:, [0, 1], [0, 1]] = sigma[row] ** 2
+        np.testing.assert_allclose(covariance[row], crop.covariance_to_image(in_crop), rtol=1e-5, atol=1e-6)

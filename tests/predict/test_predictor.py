@@ -1,0 +1,176 @@
+"""Predictor: known lights are found where they are, batches do not mix, wrong arguments get a sentence."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from knuckle.geometry import Alignment, CropRule
+from knuckle.hands import VISIBLE
+from knuckle.metrics import epe
+from knuckle.predict import Predictor
+from knuckle.predict.photos import FULL, Photo
+from tests.predict.centroid import SIGMA_CROP, Centroid, light_at, save_rgb
+
+RULE = CropRule(size=64, padding=1.5)
+
+
+def predictor(*, sigma: bool = True, **options: Any) -> Predictor:
+    return Predictor(Centroid(64, sigma=sigma), RULE, **options)
+
+
+@pytest.mark.parametrize("alignment", ["center", "corner"])
+@pytest.mark.parametrize("flip_test", [False, True])
+def test_a_light_in_a_box_is_found_where_it_is(alignment: Alignment, flip_test: bool) -> None:
+    rule = CropRule(size=64, padding=1.5, alignment=alignment)
+    box = np.array([[30, 20, 86, 76]], dtype=np.float32)
+    found = Predictor(Centroid(64, alignment), rule, flip_test=flip_test).predict(light_at((61.3, 44.8)), box)
+    np.testing.assert_allclose(found.xy[0], np.tile((61.3, 44.8), (21, 1)), atol=0.05)
+    assert (found.visibility == VISIBLE).all()
+    np.testing.assert_array_equal(found.box, box)
+    np.testing.assert_array_equal(found.size, [[160, 120]])
+    assert found.image.tolist() == [""]
+    assert found.confidence is None
+    assert found.score is None
+
+
+@pytest.mark.parametrize("alignment", ["center", "corner"])
+def test_the_whole_frame_is_one_hand(alignment: Alignment) -> None:
+    rule = CropRule(size=64, frame_padding=0.8, alignment=alignment)
+    found = Predictor(Centroid(64, alignment), rule).predict(light_at((84.2, 58.1)), boxes="full")
+    np.testing.assert_allclose(found.xy[0, 0], (84.2, 58.1), atol=0.1)
+    np.testing.assert_array_equal(found.box, [[-0.5, -0.5, 159.5, 119.5]])
+
+
+def test_sigma_becomes_a_covariance_in_image_pixels() -> None:
+    found = predictor().predict(light_at((60, 50)), [[40, 30, 80, 70]])
+    image_pixels_a_crop_pixel = 40 * 1.5 / 64
+    assert found.covariance is not None
+    expected = np.diag((np.array(SIGMA_CROP) * image_pixels_a_crop_pixel) ** 2)
+    np.testing.assert_allclose(found.covariance[0], np.tile(expected, (21, 1, 1)), rtol=1e-5)
+    assert predictor(sigma=False).predict(light_at((60, 50)), [[40, 30, 80, 70]]).covariance is None
+
+
+def test_hands_keep_to_their_images_in_batches_of_any_size() -> None:
+    rng = np.random.default_rng(0)
+    lights = [rng.uniform((40, 40), (110, 80)) for _ in range(9)]
+    images = [light_at((x, y)) for x, y in lights]
+    counts = [2, 0, 1, 4, 0, 1, 3, 1, 0]
+    boxes = [
+        np.array([[x - 20 - i, y - 20, x + 20, y + 20 + i] for i in range(m)], dtype=np.float32).reshape(-1, 4)
+        for (x, y), m in zip(lights, counts, strict=True)
+    ]
+    for batch_size in (1, 3, 32):
+        model = predictor(batch_size=batch_size)
+        found = model.predict(images, boxes)
+        assert found.group.tolist() == [i for i, m in enumerate(counts) for _ in range(m)]
+        truth = found.replace(image=[f"photo{group}.jpg" for group in found.group], visibility=found.visibility)
+        assert epe(found, truth) == 0, "pixels without a name can be compared with any image's truth"
+        np.testing.assert_array_equal(found.box, np.concatenate(boxes))
+        np.testing.assert_allclose(found.xy[:, 0], np.repeat(lights, counts, axis=0), atol=0.1)
+        assert isinstance(model.method, Centroid)
+        assert max(model.method.batches) <= batch_size
+
+
+def test_no_image_and_no_box_give_no_hand() -> None:
+    assert len(predictor().predict([], boxes="full")) == 0
+    assert len(predictor().predict(light_at((5, 5)), boxes=np.empty((0, 4)))) == 0
+    assert len(predictor().predict([light_at((5, 5))], boxes=[[]])) == 0
+
+
+def test_paths_arrays_and_pil_images_are_the_same_picture(tmp_path: Path) -> None:
+    from PIL import Image
+
+    image = light_at((70, 60))
+    path = tmp_path / "a.png"
+    save_rgb(str(path), image)
+    box = [[50, 40, 90, 80]]
+    found = predictor().predict([path, str(path), image, Image.fromarray(image)], [box] * 4)
+    assert found.image.tolist() == [str(path), str(path), "", ""]
+    np.testing.assert_array_equal(found.xy, np.tile(found.xy[:1], (4, 1, 1)))
+    stacked = predictor().predict(np.stack([image, image]), boxes="full")
+    assert len(stacked) == 2
+
+
+def test_photos_are_read_only_as_far_as_the_next_batch_needs() -> None:
+    read = 0
+
+    def photos() -> Iterator[Photo]:
+        nonlocal read
+        for number in range(100):
+            read += 1
+            yield Photo(str(number), light_at((30, 30), (64, 64)), FULL)
+
+    stream = predictor(batch_size=4).stream(photos())
+    assert [next(stream).name for _ in range(4)] == ["0", "1", "2", "3"]
+    assert read == 5
+
+
+def test_photos_without_boxes_do_not_pile_up() -> None:
+    read = 0
+
+    def photos() -> Iterator[Photo]:
+        nonlocal read
+        for number in range(100):
+            read += 1
+            yield Photo(str(number), light_at((30, 30), (64, 64)), np.empty((0, 4), dtype=np.float32))
+
+    assert len(next(predictor(batch_size=4).stream(photos())).hands) == 0
+    assert read == 5
+
+
+def test_threads_may_share_one_predictor() -> None:
+    model = predictor(batch_size=2)
+    lights = [(40 + 3 * i, 50.0) for i in range(16)]
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda xy: model.predict(light_at(xy), "full").xy[0, 0], lights))
+    np.testing.assert_allclose(answers, lights, atol=0.2)
+
+
+IMAGE = light_at((20, 20), (40, 30))
+GOOD = [[5, 5, 20, 20]]
+
+REFUSALS: list[tuple[str, Any, Any, str]] = [
+    ("no boxes", IMAGE, None, "no hand detector"),
+    ("an unknown word", IMAGE, "whole", "must be \"full\" or numbers, got 'whole'"),
+    ("a missing file", "nowhere.png", "full", "nowhere.png"),
+    ("float pixels", IMAGE / 255, "full", "image 0 must be .* dtype float64"),
+    ("grey pixels", IMAGE[..., 0], "full", r"image 0 must be .* shape \(30, 40\)"),
+    ("channels first", IMAGE.transpose(2, 0, 1), "full", r"shape \(3, 30, 40\)"),
+    ("RGBA", np.zeros((4, 4, 4), np.uint8), "full", r"shape \(4, 4, 4\)"),
+    ("no pixels", np.zeros((0, 4, 3), np.uint8), "full", r"shape \(0, 4, 3\)"),
+    ("None", None, "full", "NoneType"),
+    ("the second of a list", [IMAGE, "missing.png"], "full", "missing.png"),
+    ("one flat box", IMAGE, [5, 5, 20, 20], r"shape \(m, 4\).*got \(4,\)"),
+    ("five numbers", IMAGE, [[1, 2, 3, 4, 5]], r"got \(1, 5\)"),
+    ("words", IMAGE, [["a", "b", "c", "d"]], "boxes must be"),
+    ("ragged", IMAGE, [[1, 2, 3, 4], [1, 2]], "boxes must be"),
+    ("NaN", IMAGE, [*GOOD, [1, 2, np.nan, 4]], "image 0, box 1 .* finite"),
+    ("zero width", [IMAGE, IMAGE], [GOOD, [[5, 5, 5, 9]]], "image 1, box 0 .* no area"),
+    ("x1 after x2", IMAGE, [[9, 5, 5, 9]], "no area"),
+    ("outside", IMAGE, [[100, 5, 120, 9]], "outside its image of 40 x 30"),
+    ("too few arrays", [IMAGE, IMAGE], [GOOD], "2 arrays, one an image, got 1"),
+    ("one array for two", [IMAGE, IMAGE], np.array([[5, 5, 20, 20.0]] * 2), r"image 0: boxes must have shape \(m, 4\)"),
+    ("a number", [IMAGE], 3, "one an image, got int"),
+]
+
+
+@pytest.mark.parametrize(
+    ("images", "boxes", "sentence"), [row[1:] for row in REFUSALS], ids=[row[0] for row in REFUSALS]
+)
+def test_wrong_arguments_get_one_sentence(images: Any, boxes: Any, sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence) as refusal:
+        predictor().predict(images, boxes)
+    assert "\n" not in str(refusal.value)
+    assert re.search(r"\.$", str(refusal.value))
+
+
+def test_a_batch_must_hold_something() -> None:
+    with pytest.raises(ValueError, match="batch_size must be at least 1"):
+        predictor(batch_size=0)

@@ -1,0 +1,68 @@
+"""find_images: what is found, in which order, and what is passed over."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from knuckle.predict.sources import find_images
+
+
+def make(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+
+
+def relative(images: list[Path], folder: Path) -> list[str]:
+    return [image.relative_to(folder).as_posix() for image in images]
+
+
+def test_folders_are_searched_to_the_bottom_in_counting_order(tmp_path: Path) -> None:
+    make(tmp_path, "10.jpg", "2.JPG", "b/1.png", "a/deep/3.webp", "note.txt", "b10/1.png", "b9/1.png", "old.heic")
+    found = relative(find_images([tmp_path]), tmp_path)
+    assert found == ["2.JPG", "10.jpg", "a/deep/3.webp", "b/1.png", "b9/1.png", "b10/1.png", "old.heic"]
+
+
+def test_hidden_files_are_passed_over(tmp_path: Path) -> None:
+    make(tmp_path, "a.jpg", "._a.jpg", ".thumbs/a.jpg")
+    assert relative(find_images([tmp_path]), tmp_path) == ["a.jpg"]
+
+
+def test_sources_keep_their_order_and_an_image_is_taken_once(tmp_path: Path) -> None:
+    make(tmp_path, "z/1.jpg", "a/1.jpg", "a/2.jpg")
+    sources = [tmp_path / "z", tmp_path / "a" / "2.jpg", tmp_path / "a"]
+    assert relative(find_images(sources), tmp_path) == ["z/1.jpg", "a/2.jpg", "a/1.jpg"]
+
+
+def test_patterns_find_images_and_nothing_else(tmp_path: Path) -> None:
+    make(tmp_path, "v1/10.jpg", "v1/9.jpg", "v2/deep/1.jpg", "v1/9.json")
+    assert relative(find_images([f"{tmp_path}/v1/*"]), tmp_path) == ["v1/9.jpg", "v1/10.jpg"]
+    assert len(find_images([f"{tmp_path}/**/*.jpg"])) == 3
+
+
+def test_a_file_with_brackets_in_its_name_is_no_pattern(tmp_path: Path) -> None:
+    make(tmp_path, "hand [1].jpg")
+    assert relative(find_images([tmp_path / "hand [1].jpg"]), tmp_path) == ["hand [1].jpg"]
+
+
+def test_a_named_file_is_taken_whatever_its_suffix(tmp_path: Path) -> None:
+    make(tmp_path, "upload")
+    assert relative(find_images([tmp_path / "upload"]), tmp_path) == ["upload"]
+
+
+def test_the_folder_of_drawings_is_left_out(tmp_path: Path) -> None:
+    make(tmp_path, "a.jpg", "drawn/a.jpg")
+    assert relative(find_images([tmp_path], leave_out=tmp_path / "drawn"), tmp_path) == ["a.jpg"]
+
+
+def test_nothing_found_is_a_sentence(tmp_path: Path) -> None:
+    make(tmp_path, "note.txt")
+    for source, sentence in (
+        (tmp_path, "holds no image"),
+        (tmp_path / "no", "there is no file"),
+        (f"{tmp_path}/*.png", "no image"),
+    ):
+        with pytest.raises(ValueError, match=sentence):
+            find_images([source])

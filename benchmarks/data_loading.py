@@ -39,7 +39,7 @@ from knuckle.hands import Hands
 from knuckle.methods.codec import crop_to_heatmap, gaussian_heatmaps
 
 SIDE: Final = 224
-RULE: Final = CropRule(size=SIDE, frame_padding=0.8)
+RULE: Final = CropRule(size=SIDE, frame_padding=0.8, whole_image=True)
 STRIDE: Final = 4
 BATCH: Final = 64
 UNIQUE: Final = 32560
@@ -169,7 +169,7 @@ def measure_loading(folder: Path, count: int, runs: int) -> list[Row]:
 
 def load(hands: Hands, augmentation: Augmentation, workers: int) -> None:
     """One epoch: crops and 21 x 56 x 56 targets, as a training loop would receive them."""
-    source = CropSource(hands, RULE, whole_image=True, augmentation=augmentation)
+    source = CropSource(hands, RULE, augmentation)
     rows = np.array_split(np.arange(len(hands)), range(BATCH, len(hands), BATCH))
     for batch, _ in batches(source, rows, workers=workers):
         xy_heatmap = crop_to_heatmap(batch.targets.xy_crop, STRIDE, RULE.alignment)

@@ -206,12 +206,14 @@ class CropRule:
             of the keypoints.
         frame_padding: window side over the longer side of the frame, where the whole image is
             taken. MMPose's FreiHAND models take 0.8.
+        whole_image: the model learnt from whole images; where nobody says otherwise it is given them.
         alignment: "corner" for networks trained by MMPose.
     """
 
     size: int = 256
     padding: float = 1.5
     frame_padding: float = 1.0
+    whole_image: bool = False
     alignment: Alignment = "center"
 
     def around_box(self, box: ArrayLike, **augmentation: Any) -> Crop:

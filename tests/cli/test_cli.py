@@ -121,7 +121,7 @@ def app_that_raises(error: BaseException) -> typer.Typer:
 @pytest.mark.parametrize(
     ("error", "code", "sentence"),
     [
-        (ValueError("two\nlines."), 2, "Error: two lines.\n"),
+        (ValueError("two\nfaults,  one a line."), 2, "Error: two\nfaults, one a line.\n"),
         (RuntimeError("boom"), 1, "Error: RuntimeError: boom (knuckle --debug VERB ... shows where).\n"),
         (OSError(28, "No space left on device", "x.csv"), 1, "Error: x.csv: No space left on device.\n"),
         (ImportError("this needs y: pip install z."), 1, "Error: this needs y: pip install z.\n"),

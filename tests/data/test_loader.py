@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -78,7 +79,7 @@ def centroid(image: NDArray[np.uint8]) -> NDArray[np.float64]:
 def test_pixels_and_labels_of_a_crop_agree(alignment: Alignment, whole_image: bool, tmp_path: Path) -> None:
     rng = np.random.default_rng(5)
     augmentation = Augmentation(mirror=0.5, rotation=180, scale=(0.7, 1.3), shift=0.1)
-    rule = CropRule(size=96, padding=2.2, frame_padding=1.1, alignment=alignment)
+    rule = CropRule(size=96, padding=2.2, frame_padding=1.1, whole_image=whole_image, alignment=alignment)
     y, x = np.mgrid[:110, :130]
     for number in range(30):
         xy = rng.uniform((55, 45), (75, 65))
@@ -96,7 +97,7 @@ def test_pixels_and_labels_of_a_crop_agree(alignment: Alignment, whole_image: bo
             size=[[130, 110]],
             root=tmp_path,
         )
-        sample = load_sample(CropSource(one, rule, whole_image, augmentation, seed=number), 0)
+        sample = load_sample(CropSource(one, rule, augmentation, seed=number), 0)
         np.testing.assert_allclose(centroid(sample.image), sample.xy_crop[8], atol=0.02)
         np.testing.assert_allclose(sample.crop.to_image(sample.xy_crop[8]), xy, atol=1e-3)
 
@@ -249,7 +250,7 @@ def test_a_hand_without_a_box_needs_the_whole_image(hands: Hands, box: tuple[flo
     boxes[2] = box
     with pytest.raises(ValueError, match=r"02\.png \(row 2\) has a hand whose box has no area.*\.$"):
         load_sample(CropSource(hands.replace(box=boxes), RULE), 2)
-    sample = load_sample(CropSource(hands.replace(box=boxes), RULE, whole_image=True), 2)
+    sample = load_sample(CropSource(hands.replace(box=boxes), replace(RULE, whole_image=True)), 2)
     np.testing.assert_array_equal(sample.crop.image_to_crop, RULE.around_frame((80, 60)).image_to_crop)
 
 

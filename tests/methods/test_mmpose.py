@@ -112,7 +112,7 @@ def test_resnet_50_has_the_published_tensors(tmp_path: Path) -> None:
     torch.save(restated.checkpoint_0x(network), path)
     method, spec = load_mmpose(path)
     assert spec.backbone == "resnet50"
-    assert len(method.state_dict()) == 338
+    assert len(method.state_dict()) == 338 + 1, "and the joints it was taught"
     assert sum(parameter.numel() for parameter in method.parameters()) == 34_000_725
     image = torch.randn(1, 3, 64, 64)
     with torch.no_grad():

@@ -53,8 +53,8 @@ def test_a_row_and_its_photo_get_the_same_answer(
         )
     torch.manual_seed(0)
     method = Heatmap("test_resnet", 64, alignment=alignment)
-    rule = CropRule(size=64, padding=1.25, frame_padding=0.8, alignment=alignment)
-    from_rows, _ = predict_hands(method, rule, hands, whole_image=whole_image, flip_test=flip_test)
+    rule = CropRule(size=64, padding=1.25, frame_padding=0.8, whole_image=whole_image, alignment=alignment)
+    from_rows, _ = predict_hands(method, rule, hands, flip_test=flip_test)
     boxes = "full" if whole_image else [box[None] for box in hands.box]
     from_photos = Predictor(method, rule, flip_test=flip_test).predict(hands.paths(), boxes)
     np.testing.assert_array_equal(from_photos.xy, from_rows.xy)
@@ -147,3 +147,17 @@ def test_to_image_agrees_with_the_crops_own_mapping() -> None:
         in_crop = np.zeros((21, 2, 2))
         in_crop[:, [0, 1], [0, 1]] = sigma[row] ** 2
         np.testing.assert_allclose(covariance[row], crop.covariance_to_image(in_crop), rtol=1e-5, atol=1e-6)
+
+
+def test_joints_that_were_never_taught_have_no_position(tmp_path: Path) -> None:
+    hands, _ = lights(tmp_path, 2)
+    method = Centroid(64)
+    method.get_buffer("taught")[[3, 20]] = False
+    for flip_test in (False, True):
+        found, _ = predict_hands(method, CropRule(size=64), hands, flip_test=flip_test)
+        assert not found.labeled[:, [3, 20]].any()
+        assert found.labeled.sum() == 2 * 19
+        assert found.covariance is not None
+        assert np.isnan(found.covariance[:, 3]).all()
+        photo = Predictor(method, CropRule(size=64), flip_test=flip_test).predict(hands.paths()[0], hands.box[:1])
+        np.testing.assert_array_equal(photo.xy[0], found.xy[0])

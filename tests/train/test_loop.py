@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+import knuckle
 from knuckle.methods.base import Outputs, Targets
 from knuckle.methods.weights import load_model
 from knuckle.train import DivergenceError, Interrupted, train
@@ -174,14 +175,19 @@ def _nondeterministic_again() -> Iterator[None]:
 
 @pytest.mark.usefixtures("_nondeterministic_again")
 def test_a_heatmap_run_leaves_a_whole_run_folder(labels: Path, tmp_path: Path) -> None:
-    recipe, run = heatmap_recipe(labels), tmp_path / "run"
+    hands = knuckle.read(labels)
+    visibility = hands.visibility.copy()
+    visibility[:, 7] = 0
+    knuckle.write(hands.replace(visibility=visibility), labels.with_name("partly.json"))
+    recipe, run = heatmap_recipe(labels.with_name("partly.json")), tmp_path / "run"
     assert train(recipe, run) == run
     assert {path.name for path in run.iterdir()} == {
         *("recipe.yaml", "data.json", "environment.json", "metrics.jsonl", "curves.png", "checkpoint"),
         *("best.safetensors", "last.safetensors", "train.json", "validation.json", "test.json"),
     }
     method, spec, notes = load_model(run / "best.safetensors")
-    assert (spec.backbone, spec.rule.size, notes["epoch"], notes["crop"]) == ("test_byobnet", 32, 1, "full")
+    assert (spec.backbone, spec.rule.size, spec.rule.whole_image, notes["epoch"]) == ("test_byobnet", 32, True, 1)
+    assert method.get_buffer("taught").tolist() == [joint != 7 for joint in range(21)]
     (measured,) = read_journal(run / "metrics.jsonl", "validation")
     assert notes["validation"]["auc"] == measured["auc"]
     assert method(torch.zeros(1, 3, 32, 32, dtype=torch.uint8))["heatmaps"].shape == (1, 21, 8, 8)

@@ -110,4 +110,5 @@ def sentence_of(error: Exception) -> str:
         text = f"{error.filename}: {error.strerror}." if error.filename else f"{error.strerror or error}."
     else:
         text = f"{type(error).__name__}: {error} (knuckle --debug VERB ... shows where)."
-    return "Error: " + " ".join(text.split())
+    # A recipe's faults come one a line; within a line, whatever a library wrapped is put together again.
+    return "Error: " + "\n".join(" ".join(line.split()) for line in text.strip().splitlines())

@@ -28,8 +28,9 @@ def evaluate(
     format: Annotated[FormatName, typer.Option(help="The data set's format.")] = "auto",
     out: Annotated[Path | None, typer.Option(help="Folder for tables, predictions and pictures.")] = None,
     boxes: Annotated[
-        Literal["box", "full"], typer.Option(help="Cut around the labelled box, or take the full image.")
-    ] = "box",
+        Literal["box", "full"] | None,
+        typer.Option(help="Cut around the labelled box, or take the full image; default: as the model was trained."),
+    ] = None,
     flip_test: Annotated[
         bool, typer.Option("--flip-test", help="Average over each crop and its mirror image.")
     ] = False,

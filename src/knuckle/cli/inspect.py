@@ -107,7 +107,7 @@ def _print_suspicions(found: Inspection) -> None:
             (entry.row, Path(str(found.hands.image[entry.row])).name, f"{entry.score:.1f}", entry.sentence)
             for entry in found.suspicions[:MOST_SUSPICIONS]
         ],
-        title=f"{len(found.suspicions):,} suspicions, the worst first",
+        title=f"Suspicious labels, the worst first: {len(found.suspicions):,}",
     )
     typer.echo()
 

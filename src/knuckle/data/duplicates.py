@@ -39,8 +39,8 @@ def copied_labels(hands: Hands) -> list[Suspicion]:
     found = []
     for later, earlier in sorted(pairs.items()):
         same_image = hands.image[earlier] == hands.image[later]
-        where = "the same image" if same_image else f"another group ({hands.image[earlier]})"
-        sentence = f"its keypoints are those of row {earlier} on {where}"
+        where = "on the same image" if same_image else f"in another group ({hands.image[earlier]})"
+        sentence = f"its keypoints are those of row {earlier} {where}"
         found.append(Suspicion(later, "copied labels", 3.0 if same_image else 2.5, sentence))
     return found
 

@@ -74,15 +74,13 @@ class CropSource:
 
     Attributes:
         hands: where the images lie, boxes and keypoints.
-        rule: size and padding of the crops.
-        whole_image: cut the whole frame instead of the hand's box.
+        rule: how the crops are cut, around boxes or from the whole image.
         augmentation: random changes, or None.
         seed: of all random changes, not negative.
     """
 
     hands: Hands
     rule: CropRule
-    whole_image: bool = False
     augmentation: Augmentation | None = None
     seed: int = 0
 
@@ -106,7 +104,7 @@ def load_sample(source: CropSource, row: int, epoch: int = 0) -> Sample:
         )
     rng = np.random.Generator(np.random.SFC64((source.seed, epoch, row)))
     geometry = draw_geometry(augmentation, rng)
-    if source.whole_image:
+    if source.rule.whole_image:
         crop = source.rule.around_frame(size_wh, **geometry)
     else:
         crop = source.rule.around_box(_box_with_area(hands, row), **geometry)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
@@ -44,7 +45,7 @@ def predictions_of_model(
     model: str | Path,
     true: Hands,
     *,
-    boxes: Boxes = "box",
+    boxes: Boxes | None = None,
     flip_test: bool = False,
     workers: int = 0,
     device: str | None = None,
@@ -58,7 +59,7 @@ def predictions_of_model(
     Args:
         model: what `knuckle.load` takes.
         true: where the hands are.
-        boxes: "box" cuts around `true.box`, "full" takes the whole image.
+        boxes: "box" cuts around `true.box`, "full" takes the whole image; None does what the model learnt from.
         flip_test: average over the crop and its mirror image.
         workers: processes that read and cut.
         device: where the network runs; None chooses.
@@ -72,11 +73,11 @@ def predictions_of_model(
     from knuckle.predict.inference import predict_hands
 
     predictor = load(model, flip_test=flip_test, device=device)
+    rule = predictor.rule if boxes is None else replace(predictor.rule, whole_image=boxes == "full")
     pred, skipped = predict_hands(
         predictor.method,
-        predictor.rule,
+        rule,
         true,
-        whole_image=boxes == "full",
         flip_test=predictor.flip_test,
         batch_size=predictor.batch_size,
         workers=workers,

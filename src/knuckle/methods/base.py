@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor, nn
 
 from knuckle.geometry import Alignment
+from knuckle.skeleton import NUM_JOINTS
 
 Outputs = dict[str, Tensor]
 """What a network returns: named tensors whose first dimension is the batch."""
@@ -56,6 +57,8 @@ class Method(nn.Module, ABC):
     Attributes:
         size: side of the square crop in pixels.
         alignment: which pixel of the crop the box's centre falls on; see `knuckle.geometry`.
+        taught: (21,) bool buffer, False for joints that no label of the training data showed; what the
+            network says of them means nothing. It is saved with the weights.
     """
 
     name: ClassVar[str]
@@ -64,6 +67,7 @@ class Method(nn.Module, ABC):
         super().__init__()
         self.size = size
         self.alignment: Alignment = alignment
+        self.register_buffer("taught", torch.ones(NUM_JOINTS, dtype=torch.bool))
         self.register_buffer("pixel_mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1) * 255, persistent=False)
         self.register_buffer("pixel_std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1) * 255, persistent=False)
 

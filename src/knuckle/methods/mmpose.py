@@ -25,7 +25,7 @@ Preset = Literal["freihand", "rhd"]
 RULES: Final[Mapping[str, CropRule]] = {
     # Trained on whole 224 px frames at padding 0.8: a window of 179.2 px around hands whose tight boxes
     # measure about 105 px. 1.7 times the tight box cuts a lone hand at the same scale.
-    "freihand": CropRule(size=224, padding=1.7, frame_padding=0.8, alignment="corner"),
+    "freihand": CropRule(size=224, padding=1.7, frame_padding=0.8, whole_image=True, alignment="corner"),
     # MMPose's RHD boxes are the tight extent x 1.2, and it pads them by 1.25.
     "rhd": CropRule(size=256, padding=1.5, alignment="corner"),
 }
@@ -67,7 +67,9 @@ def load_mmpose(path: Path, preset: Preset | None = None) -> tuple[Heatmap, Mode
     _refuse_other_networks(path, state)
     spec = ModelSpec(Heatmap.name, _resnet(path, state), RULES[chosen], {"sigma": 2.0, "decoder": "quarter"})
     method = Heatmap(spec.backbone, spec.rule.size, alignment=spec.rule.alignment, **spec.options)
-    method.load_state_dict(_translated(path, state, method.state_dict()))
+    own = method.state_dict()
+    taught = own.pop("taught")  # all joints; MMPose's files have no such thing
+    method.load_state_dict({"taught": taught, **_translated(path, state, own)})
     if chosen == "rhd":
         _reorder(method, FROM_RHD)
     return method.eval(), spec

@@ -34,13 +34,19 @@ def run(method: Method, images: UInt8[Tensor, "B 3 S S"], flip_test: bool) -> De
         method: the network.
         images: (B, 3, S, S) RGB crops in 0..255, on any device.
         flip_test: average the outputs of the crops and of their mirror images before decoding.
+
+    Returns:
+        Keypoints and sigma, NaN for the joints that the method was never taught.
     """
     images = images.to(method.get_buffer("pixel_mean").device, non_blocking=True)
     with torch.inference_mode():
         outputs = method(images)
         if flip_test:
             outputs = merge(outputs, method.unmirror(method(images.flip(-1))))
-        return method.decode(outputs)
+        decoded = method.decode(outputs)
+    untaught = ~method.get_buffer("taught")[:, None]
+    sigma_crop = None if decoded.sigma_crop is None else decoded.sigma_crop.masked_fill(untaught, torch.nan)
+    return Decoded(decoded.xy_crop.masked_fill(untaught, torch.nan), sigma_crop)
 
 
 @contextmanager
@@ -77,7 +83,6 @@ def predict_hands(
     rule: CropRule,
     hands: Hands,
     *,
-    whole_image: bool = False,
     flip_test: bool = False,
     batch_size: int = 32,
     workers: int = 0,
@@ -93,9 +98,8 @@ def predict_hands(
 
     Args:
         method: the network; it moves to `device`.
-        rule: how the method wants its crops.
+        rule: how the crops are cut, around boxes or from the whole image.
         hands: where to look: images and boxes. Keypoints in it are not used.
-        whole_image: cut the whole frame instead of the hand's box.
         flip_test: average over the crop and its mirror image.
         batch_size: crops a forward pass.
         workers: processes that read and cut; 0 reads in this one.
@@ -106,8 +110,8 @@ def predict_hands(
 
     Returns:
         The same rows with predicted `xy` and, where the method has sigma, `covariance`; image, box,
-        side, gesture, group and size as given. A row that could not be read, or for which the
-        network gave no finite number, has visibility 0. Then one sentence a skipped row.
+        side, gesture, group and size as given. Visibility is 0 in rows that could not be read, for
+        joints that the method was never taught, and where it gave no finite number. Then one sentence a skipped row.
 
     Raises:
         ValueError: an image or a box is unusable and `on_bad` is "stop", or not one is usable.
@@ -117,7 +121,7 @@ def predict_hands(
     covariance: NDArray[np.float32] | None = None
     messages: list[str] = []
     method.to(device)
-    source = CropSource(hands, rule, whole_image=whole_image)
+    source = CropSource(hands, rule)
     pieces = [chosen[start : start + batch_size] for start in range(0, len(chosen), batch_size)]
     done = 0
     with evaluating(method):
@@ -138,7 +142,7 @@ def predict_hands(
 
 
 def visibility_of(xy: Float32[np.ndarray, "n 21 2"]) -> UInt8[np.ndarray, "n 21"]:
-    """The visibility of predicted points: 2, or 0 where the network gave no finite number."""
+    """The visibility of predicted points: 2, or 0 where there is no finite number."""
     return np.where(np.isfinite(xy).all(axis=-1), VISIBLE, UNLABELED).astype(np.uint8)
 
 

@@ -95,9 +95,9 @@ class Predictor:
 
         Returns:
             One row a box, image by image. `image` is the path as given, or "" for pixels, and each
-            image is a `group`; `box` is the box as given, or the whole frame; every point has
-            visibility 2. `covariance` is there where the method has a sigma; `confidence` and `score` never are,
-            as nothing here computes them.
+            image is a `group`; `box` is the box as given, or the whole frame; visibility is 2, or 0
+            for joints that the model was never taught. `covariance` is there where the method has a
+            sigma; `confidence` and `score` never are, as nothing here computes them.
 
         Raises:
             ValueError: no boxes; an image that is not RGB uint8 or cannot be read; a box without

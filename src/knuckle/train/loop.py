@@ -81,6 +81,7 @@ def train(recipe: Recipe, out: Path, *, resume: bool = False) -> Path:
             check_run(out, recipe, resume=resume)
         parts = read_parts(recipe.data)
         method, spec = build_method(recipe)
+        method.get_buffer("taught").copy_(torch.from_numpy(parts.train.labeled.any(axis=0)))
         if team.leads:
             open_run(out, recipe)
             record_data(out, parts)
@@ -100,7 +101,7 @@ def build_method(recipe: Recipe) -> tuple[Method, ModelSpec]:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is not reproducible without it
         torch.use_deterministic_algorithms(True)
     model = recipe.model
-    rule = CropRule(size=model.size, padding=model.padding, frame_padding=model.frame_padding)
+    rule = CropRule(model.size, model.padding, model.frame_padding, whole_image=recipe.data.crop == "full")
     spec = ModelSpec(method=model.method, backbone=model.backbone, rule=rule, options=dict(model.options))
     torch.manual_seed(recipe.train.seed)
     return build(spec, model.weights), spec
@@ -108,8 +109,7 @@ def build_method(recipe: Recipe) -> tuple[Method, ModelSpec]:
 
 def training_source(recipe: Recipe, parts: Parts, spec: ModelSpec) -> CropSource:
     """The training hands and how they are cut and changed."""
-    whole_image = recipe.data.crop == "full"
-    return CropSource(parts.train, spec.rule, whole_image, recipe.augmentation, recipe.train.seed)
+    return CropSource(parts.train, spec.rule, recipe.augmentation, recipe.train.seed)
 
 
 def fit(method: Method, spec: ModelSpec, recipe: Recipe, parts: Parts, folder: Path, team: Team) -> None:
@@ -256,7 +256,6 @@ def save_result(
     notes = {
         "epoch": learner.position.epoch if epoch is None else epoch,
         "step": learner.position.step,
-        "crop": run.recipe.data.crop,
         "validation": known,
     }
     save_model(run.folder / name, learner.result, run.spec, notes)

@@ -33,7 +33,6 @@ def validate(
         method,
         rule,
         hands[team.rank :: team.size],
-        whole_image=recipe.data.crop == "full",
         batch_size=max(1, recipe.train.batch // recipe.train.accumulate // team.size),
         workers=recipe.train.workers,
         device=team.device,

@@ -82,6 +82,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5, help="rounds; the median counts")
     parser.add_argument("--images", type=int, default=2000, help="distinct JPEGs to load")
     options = parser.parse_args()
+    torch.set_num_threads(1)  # more would wait, spinning, on the cores that the workers need
     with tempfile.TemporaryDirectory() as folder:
         os.environ["XDG_CACHE_HOME"] = str(Path(folder) / "cache")
         rows = [

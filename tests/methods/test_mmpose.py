@@ -126,7 +126,7 @@ def test_an_import_survives_saving_as_our_own(checkpoint: Path, tmp_path: Path) 
     save_model(tmp_path / "model.safetensors", method, spec, {})
     loaded, loaded_spec, _ = load_model(tmp_path / "model.safetensors")
     assert loaded_spec == spec
-    assert loaded_spec.rule == CropRule(size=224, padding=1.7, frame_padding=0.8, alignment="corner")
+    assert loaded_spec.rule == CropRule(size=224, padding=1.7, frame_padding=0.8, whole_image=True, alignment="corner")
     assert isinstance(loaded, Heatmap)
     assert _same_weights(loaded, method)
 

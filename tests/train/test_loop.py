@@ -91,6 +91,16 @@ def test_same_seed_same_bits_other_seed_other_bits(labels: Path, whole: Path, tm
     assert not same_models(whole, tmp_path / "other")
 
 
+def test_without_validation_hands_the_last_model_is_the_result(labels: Path, tmp_path: Path) -> None:
+    recipe = tiny_recipe(labels)
+    recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"validation": 0.0})})
+    fit_tiny(recipe, tmp_path, Tiny())
+    assert (tmp_path / "last.safetensors").exists()
+    assert not (tmp_path / "best.safetensors").exists()
+    assert (tmp_path / "curves.png").exists()
+    assert read_journal(tmp_path / "metrics.jsonl", "validation") == []
+
+
 def test_worker_processes_change_nothing(labels: Path, tmp_path: Path) -> None:
     for name, workers in (("a", 0), ("b", 2)):
         fit_tiny(tiny_recipe(labels, workers=workers, epochs=1), tmp_path / name, Tiny())

@@ -41,9 +41,16 @@ def test_parts_of_their_own_and_more_sources(labels: Path, tmp_path: Path) -> No
     assert (len(parts.train), len(parts.validation), len(parts.test)) == (12, 2, 0)
 
 
-def test_no_validation_hand_is_an_error(labels: Path) -> None:
+def test_a_validation_source_without_hands_is_an_error(labels: Path, tmp_path: Path) -> None:
+    empty = tmp_path / "empty.json"
+    write(Hands.empty(), empty)
     with pytest.raises(ValueError, match=r"no hand is left for validation: .* 10 usable hands in 5 groups"):
-        read_parts(Data.model_validate({"path": str(labels), "validation": 0.0}))
+        read_parts(Data.model_validate({"path": str(labels), "validation": {"path": str(empty)}}))
+
+
+def test_validation_0_trains_on_everything(labels: Path) -> None:
+    parts = read_parts(Data.model_validate({"path": str(labels), "validation": 0}))
+    assert (len(parts.train), len(parts.validation), len(parts.test)) == (10, 0, 0)
 
 
 def test_unusable_hands_are_left_out_and_named() -> None:

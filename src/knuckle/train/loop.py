@@ -217,7 +217,10 @@ def finish_epoch(run: Run, learner: Learner) -> None:
     training = run.recipe.train
     epoch = learner.position.epoch + 1
     if epoch % training.validate_every == 0 or epoch == training.epochs:
-        measure(run, learner, epoch)
+        if len(run.parts.validation):
+            measure(run, learner, epoch)
+        if run.team.leads:
+            draw_curves(run.folder / "metrics.jsonl", run.folder / "curves.png")
     learner.position = replace(learner.position, epoch=epoch, step_in_epoch=0)
     save_result(run, learner, "last.safetensors")
     if run.team.leads:
@@ -242,8 +245,6 @@ def measure(run: Run, learner: Learner, epoch: int) -> None:
         f"epoch {epoch} of {run.recipe.train.epochs}: EPE {metrics['epe']:.2f} px, NME {metrics['nme']:.4f}, "
         f"PCK@0.2 {metrics['pck']:.3f}, AUC {metrics['auc']:.3f}{' (best so far)' if better else ''}"
     )
-    if run.team.leads:
-        draw_curves(run.folder / "metrics.jsonl", run.folder / "curves.png")
 
 
 def save_result(

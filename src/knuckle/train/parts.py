@@ -22,7 +22,7 @@ class Parts:
 
     Attributes:
         train: the hands that the network learns from.
-        validation: the hands that choose the best epoch.
+        validation: the hands that choose the best epoch; empty where `data.validation` is 0.
         test: the hands that training never looks at; may be empty.
         skipped: one sentence for each hand left out.
     """
@@ -49,7 +49,7 @@ def read_parts(data: Data) -> Parts:
 
     Raises:
         ValueError: a source cannot be read, a hand is unusable and `on_bad` is "stop", or the training
-            or validation part is empty.
+            part is empty, or the validation part although the recipe asks for one.
     """
     skipped: list[str] = []
     hands = Hands.concat([_read(source, data, skipped) for source in data.sources])
@@ -64,8 +64,8 @@ def read_parts(data: Data) -> Parts:
         for name in ("validation", "test")
     }
     train = hands[rows["train"]]
-    for name, part in (("training", train), ("validation", parts["validation"])):
-        if not len(part):
+    for name, part, wanted in (("training", train, True), ("validation", parts["validation"], data.validation != 0)):
+        if wanted and not len(part):
             groups = len(np.unique(hands.group))
             raise ValueError(
                 f"no hand is left for {name}: {data.path} has {len(hands)} usable hands in {groups} groups, which "

@@ -66,6 +66,16 @@ def test_unlabelled_joints_and_their_bones_are_absent() -> None:
     assert (drawn == JOINT_COLORS[20]).all(axis=2).any()
 
 
+def test_a_bone_leads_past_an_unlabelled_joint() -> None:
+    visibility = np.where(np.isin(np.arange(21), [5, 6, 8]), 2, 0)
+    visibility[17] = 2  # the little finger's base has no labelled joint to lead to: the wrist is missing
+    drawn = draw_hands(grey(), hand(visibility=visibility), line_width=3)
+    x, y = (SPREAD[6] * 0.4 + SPREAD[8] * 0.6).astype(int)
+    assert tuple(drawn[y, x].tolist()) == JOINT_COLORS[8]
+    x, y = ((SPREAD[0] + SPREAD[17]) / 2).astype(int)
+    assert tuple(drawn[y, x].tolist()) == (GREY,) * 3
+
+
 def test_occluded_joints_are_hollow_and_their_bones_thinner() -> None:
     seen, occluded = draw_hands(grey(), hand(), line_width=6), draw_hands(grey(), hand(visibility=1), line_width=6)
     x, y = SPREAD[20].astype(int)

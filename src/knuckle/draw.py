@@ -2,7 +2,7 @@
 
 Images are uint8 (h, w, 3) RGB arrays. One colour a finger (`skeleton.FINGER_COLORS`), bones under
 joints, everything with a thin dark rim so that it reads on any background. Occluded joints
-(visibility 1) are hollow and their bones dashed; unlabelled joints are not drawn.
+(visibility 1) are hollow and their bones dashed; unlabelled joints are not drawn, and bones lead past them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from knuckle.geometry import Crop, frame_box
 from knuckle.hands import OCCLUDED, UNLABELED, Hands, keypoint_extent
-from knuckle.skeleton import BONES, FINGER_COLORS, JOINT_COLORS, NUM_JOINTS
+from knuckle.skeleton import FINGER_COLORS, JOINT_COLORS, NUM_JOINTS, PARENTS
 
 Color = tuple[int, int, int]
 Image = UInt8[np.ndarray, "h w 3"]
@@ -208,8 +208,7 @@ def _draw_skeleton(
     points = xy.astype(np.float64)
     bones = [
         (stroke, joint, OCCLUDED in visibility[[parent, joint]])
-        for parent, joint in BONES
-        if UNLABELED not in visibility[[parent, joint]]
+        for parent, joint in _labeled_bones(visibility)
         for stroke in _strokes(points[[parent, joint]], visibility[[parent, joint]] == OCCLUDED, style)
     ]
     for (start, end), _, occluded in bones:
@@ -225,6 +224,16 @@ def _draw_skeleton(
         else:
             _disc(canvas, center, style.radius + style.rim, RIM)
             _disc(canvas, center, style.radius, color)
+
+
+def _labeled_bones(visibility: UInt8[np.ndarray, " 21"]) -> Iterator[tuple[int, int]]:
+    """Each labelled joint with the nearest labelled one towards the wrist: a gap of joints does not cut a finger."""
+    for joint in np.flatnonzero(visibility).tolist():
+        parent = PARENTS[joint]
+        while parent >= 0 and visibility[parent] == UNLABELED:
+            parent = PARENTS[parent]
+        if parent >= 0:
+            yield parent, joint
 
 
 def _bone_width(style: _Style, occluded: bool) -> int:

@@ -66,10 +66,10 @@ def evaluate(
                 progress=update,
             )
     report = evaluation.evaluate(compared.pred, compared.true, skipped=[*unread, *compared.skipped])
-    _print_report(report)
     notes = list(compared.notes)
-    if out is not None:
+    if out is not None:  # before anything is printed: a reader that hangs up must not cost the files
         notes += evaluation.write_report(report, compared.pred, compared.true, out)
+    _print_report(report)
     for note in notes:
         say(note)
     _say_skipped(report.skipped)

@@ -56,7 +56,7 @@ def inspect(
     if out is None or len(found.hands) == 0:
         return
     write_inspection(found, out)
-    warning = f"LOOKS LIKE {found.order.best}: " if found.order.wrong else ""
+    warning = f"WRONG JOINT ORDER, LOOKS LIKE {found.order.best}: " if found.order.wrong else ""
     rows = select(sheet, found.hands, found.suspicions, count)
     write_image(out / "sheet.png", draw_sheet(found.hands, rows, found.suspicions, f"{warning}{data.name}, {sheet}"))
     if found.suspicions:

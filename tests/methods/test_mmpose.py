@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from knuckle.geometry import Crop, CropRule
 from knuckle.methods import Heatmap, merge
-from knuckle.methods.mmpose import load_mmpose
+from knuckle.methods.mmpose import RULES, load_mmpose
 from knuckle.methods.weights import load_model, save_model
 from knuckle.skeleton import FROM_RHD
 from tests.methods import mmpose_restated as restated
@@ -131,11 +131,29 @@ def test_an_import_survives_saving_as_our_own(checkpoint: Path, tmp_path: Path) 
     assert _same_weights(loaded, method)
 
 
-@pytest.mark.parametrize("name", ["model.pth", "freihand_and_rhd.pth"])
-def test_without_a_preset_the_name_must_tell(checkpoint: Path, tmp_path: Path, name: str) -> None:
-    (tmp_path / name).symlink_to(checkpoint)
+@pytest.mark.parametrize(
+    ("name", "dataset", "expected"),
+    [
+        ("res50.pth", None, "freihand"),
+        ("res50_rhd2d.pth", None, "rhd"),
+        ("res50.pth", "rhd2d", "rhd"),
+        ("res50_rhd2d.pth", "freihand", "freihand"),
+        ("res50_freihand.pth", 7, "freihand"),
+    ],
+)
+def test_without_a_preset_the_file_tells(
+    checkpoint: Path, tmp_path: Path, name: str, dataset: object, expected: str
+) -> None:
+    content = torch.load(checkpoint, weights_only=True)
+    content["meta"] = {"dataset_meta": {"dataset_name": dataset}} if dataset else {}
+    torch.save(content, tmp_path / name)
+    assert load_mmpose(tmp_path / name)[1].rule == RULES[expected]
+
+
+def test_a_name_of_two_datasets_needs_the_preset(checkpoint: Path, tmp_path: Path) -> None:
+    (tmp_path / "freihand_and_rhd.pth").symlink_to(checkpoint)
     with pytest.raises(ValueError, match="give the preset, one of freihand, rhd"):
-        load_mmpose(tmp_path / name)
+        load_mmpose(tmp_path / "freihand_and_rhd.pth")
 
 
 State = dict[str, Any]

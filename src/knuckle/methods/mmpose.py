@@ -1,8 +1,8 @@
 """MMPose's hand checkpoints as a `Heatmap`: 0.x and 1.x files of a heatmap ResNet.
 
 A checkpoint is {meta, state_dict}. Its backbone has torchvision's names, which are timm's; its head is
-`deconv_layers` 0 to 8 and `final_layer`, under `keypoint_head.` in 0.x and `head.` in 1.x. The file
-does not say which crops the network was trained on: that is the preset.
+`deconv_layers` 0 to 8 and `final_layer`, under `keypoint_head.` in 0.x and `head.` in 1.x. Which crops
+the network was trained on follows from its dataset, the preset.
 """
 
 from __future__ import annotations
@@ -55,15 +55,17 @@ def load_mmpose(path: Path, preset: Preset | None = None) -> tuple[Heatmap, Mode
 
     Args:
         path: a .pth file; nothing in it is executed.
-        preset: the dataset it was trained on; None takes it from the file's name.
+        preset: the dataset it was trained on. None takes what the file says of its dataset (1.x
+            does), else what the file's name says, else "freihand".
 
     Raises:
-        ValueError: no preset, or the file is damaged or holds another kind of network.
+        ValueError: the name speaks of two datasets, or the file is damaged or holds another kind of network.
     """
-    chosen = _preset(path) if preset is None else preset
-    if chosen not in RULES:
+    if preset is not None and preset not in RULES:
         raise ValueError(f"preset must be one of {', '.join(RULES)}, got {preset!r}.")
-    state = _names_of_1x(named_tensors(path, load_checkpoint(path)))
+    checkpoint = load_checkpoint(path)
+    chosen = preset or _preset(path, checkpoint)
+    state = _names_of_1x(named_tensors(path, checkpoint))
     _refuse_other_networks(path, state)
     spec = ModelSpec(Heatmap.name, _resnet(path, state), RULES[chosen], {"sigma": 2.0, "decoder": "quarter"})
     method = Heatmap(spec.backbone, spec.rule.size, alignment=spec.rule.alignment, **spec.options)
@@ -75,13 +77,21 @@ def load_mmpose(path: Path, preset: Preset | None = None) -> tuple[Heatmap, Mode
     return method.eval(), spec
 
 
-def _preset(path: Path) -> str:
-    found = [name for name in RULES if name in path.name.lower()]
-    if len(found) != 1:
-        raise ValueError(
-            f"the name of {path} does not say what it was trained on; give the preset, one of {', '.join(RULES)}."
-        )
-    return found[0]
+def _preset(path: Path, checkpoint: Any) -> str:
+    for text in (_dataset_name(checkpoint), path.name):
+        found = [name for name in RULES if name in text.lower()]
+        if len(found) > 1:
+            raise ValueError(f"{path} speaks of two datasets; give the preset, one of {', '.join(RULES)}.")
+        if found:
+            return found[0]
+    return "freihand"
+
+
+def _dataset_name(checkpoint: Any) -> str:
+    """What a 1.x file says in meta.dataset_meta.dataset_name; empty where it says nothing."""
+    for key in ("meta", "dataset_meta", "dataset_name"):
+        checkpoint = checkpoint.get(key, "") if isinstance(checkpoint, Mapping) else ""
+    return checkpoint if isinstance(checkpoint, str) else ""
 
 
 def _names_of_1x(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

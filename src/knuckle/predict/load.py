@@ -42,7 +42,7 @@ def load(
             Nothing in these files is executed.
         flip_test: average over each crop and its mirror image: twice the time, a little more exact.
         preset: which of MMPose's two training set-ups a .pth file comes from: "freihand" or "rhd".
-            Default: what the file's name says.
+            Default: what the file says (1.x), else its name, else "freihand".
         device: "cpu", "cuda", "cuda:1"... Default: the first GPU where there is one, else the CPU.
         batch_size: crops a forward pass.
 

@@ -45,7 +45,7 @@ def measure(photos: Path, folder: Path) -> dict[str, Any]:
     def knuckle_command(*arguments: str) -> None:
         began = time.perf_counter()
         subprocess.run([sys.executable, "-m", "knuckle", *arguments], check=True)
-        shown = " ".join(arguments).replace(str(photos), "PHOTOS/annotations.json").replace(str(folder), "OUT")
+        shown = " ".join(arguments).replace(str(photos.parent), "PHOTOS").replace(str(folder), "OUT")
         commands.append({"command": f"knuckle {shown}", "seconds": round(time.perf_counter() - began, 1)})
 
     knuckle_command("inspect", str(photos), "--out", str(folder / "look"))

@@ -16,10 +16,12 @@ PACKAGE = Path(__file__).parents[1] / "src" / "knuckle"
 
 STOREYS = (
     "cli",
+    "quickstart",
     "evaluate",
     "train",
     "predict",
     "data",
+    "render",
     "methods",
     "formats",
     "metrics",

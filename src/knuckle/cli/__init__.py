@@ -20,6 +20,8 @@ from knuckle.cli.doctor import doctor
 from knuckle.cli.evaluate import evaluate
 from knuckle.cli.inspect import inspect
 from knuckle.cli.predict import predict
+from knuckle.cli.quickstart import quickstart
+from knuckle.cli.render import render
 from knuckle.cli.train import train
 
 INTERRUPTED: Final = 130
@@ -70,7 +72,7 @@ def _before_the_verb(
         context.obj.debug = debug
 
 
-for verb in (convert, inspect, train, evaluate, predict, doctor):
+for verb in (quickstart, render, convert, inspect, train, evaluate, predict, doctor):
     app.command()(verb)
 
 

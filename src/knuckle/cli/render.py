@@ -1,0 +1,73 @@
+"""`knuckle render`: a labelled data set of rendered hands, made on the spot."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from knuckle.cli.console import print_table, progress, say
+
+if TYPE_CHECKING:
+    from knuckle.render import SceneConfig
+
+
+def render(
+    count: Annotated[int, typer.Option("--count", min=1, help="How many hands.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder to write; an interrupted one is gone on with.")],
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Another seed, other hands.")] = 0,
+    size: Annotated[int, typer.Option("--size", min=16, max=4096, help="Side of the pictures in pixels.")] = 256,
+    gestures: Annotated[
+        str | None,
+        typer.Option(
+            "--gestures",
+            help="Shares of gestures by name or number, the others share the rest evenly: fist:0.5,ok:0.1",
+        ),
+    ] = None,
+    exclude: Annotated[
+        str | None, typer.Option("--exclude", help="Gestures, by name or number, that never appear: fist,claw")
+    ] = None,
+    backgrounds: Annotated[
+        Path | None, typer.Option("--backgrounds", help="Folder of photos without hands; default: made by code.")
+    ] = None,
+    device: Annotated[str | None, typer.Option("--device", help="cpu, cuda, cuda:1... Default: a GPU if any.")] = None,
+    batch: Annotated[int, typer.Option("--batch", min=1, help="Hands that are rendered together.")] = 32,
+) -> None:
+    """Render hands with exact labels: pictures, COCO and CSV annotations, and a contact sheet.
+
+    Hand number i of a seed is always the same, so the same command goes on after an interruption, and a
+    larger --count adds to a finished folder.
+
+    Example: knuckle render --count 1000 --out rendered
+    """
+    from knuckle.render.folder import render_folder
+
+    config = _config(gestures, exclude, backgrounds)
+    start = time.perf_counter()
+    with progress(count, "hands") as update:
+        hands, new = render_folder(out, count, seed, size, config=config, device=device, batch=batch, progress=update)
+    speed = new / (time.perf_counter() - start)
+    seen = hands.visibility
+    print_table(
+        ("hands", "rendered now", "hands/s", "visible", "hidden", "outside"),
+        [(len(hands), new, speed, *(f"{(seen == value).mean():.1%}" for value in (2, 1, 0)))],
+    )
+    say(f"Wrote {out}; look at {out / 'contact_sheet.png'}.")
+
+
+def _config(gestures: str | None, exclude: str | None, backgrounds: Path | None) -> SceneConfig:
+    from dataclasses import replace
+
+    from knuckle.render import SceneConfig
+    from knuckle.render.backgrounds import Photos
+    from knuckle.render.poses import PoseMix, parse_gesture, parse_gestures
+
+    excluded = frozenset(parse_gesture(name) for name in (exclude or "").split(",") if name.strip())
+    config = SceneConfig(poses=PoseMix(weights=parse_gestures(gestures or ""), exclude=excluded))
+    if backgrounds is None:
+        return config
+    photos = Photos(backgrounds.resolve())
+    _ = photos.files  # an empty folder is an error before the first hand is rendered
+    return replace(config, backgrounds=photos)

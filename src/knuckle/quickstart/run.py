@@ -1,0 +1,174 @@
+"""The steps of the quickstart: render, train, measure, predict, show.
+
+Everything goes through the doors that a user's own work would go through: images on disk, a recipe, a run
+folder, `evaluate`, a `Predictor`. Nothing is kept from one run to the next.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from knuckle.data.images import read_image
+from knuckle.draw import contact_sheet, draw_hands, hand_tile, write_image
+from knuckle.evaluate import Report, evaluate, write_report
+from knuckle.evaluate.compare import predictions_of_model
+from knuckle.formats import read
+from knuckle.hands import Hands
+from knuckle.metrics import nme
+from knuckle.predict import load
+from knuckle.quickstart.page import Page, write_page
+from knuckle.render import render
+from knuckle.render.folder import render_folder
+from knuckle.skeleton import GESTURES
+from knuckle.train import train
+from knuckle.train.recipe import Recipe, check_recipe
+
+LEARNING_SEED: Final = 0
+FRESH_SEED: Final = 1
+"""Of hands that are rendered after training."""
+FRESH_HANDS: Final = 12
+
+Progress = Callable[[int, str], AbstractContextManager[Callable[[int], None]]]
+
+
+def nothing_shown(total: int, what: str) -> AbstractContextManager[Callable[[int], None]]:
+    """Progress that nobody watches."""
+    return nullcontext(lambda done: None)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How much the quickstart does.
+
+    Attributes:
+        hands: rendered hands; a fifth of them is kept for the test.
+        size: side of the rendered pictures, pixels.
+        crop: side of the network's input, pixels.
+        epochs: passes over the training part.
+        backbone: a timm network.
+    """
+
+    hands: int = 2000
+    size: int = 128
+    crop: int = 96
+    epochs: int = 12
+    backbone: str = "resnet18"
+
+
+def quickstart(
+    out: Path,
+    photos: Sequence[Path] = (),
+    *,
+    settings: Settings | None = None,
+    say: Callable[[str], object] = print,
+    progress: Progress = nothing_shown,
+) -> Path:
+    """Render hands, train a small network on them, measure it, and show what it finds.
+
+    Args:
+        out: folder to make.
+        photos: pictures of one hand each that fills the frame, to try the network on.
+        settings: how much to do; None is enough for a first impression in minutes.
+        say: takes one sentence before each step.
+        progress: opens a display of so many things, and gives a function that takes the number done.
+
+    Returns:
+        The page, one self-contained HTML file.
+
+    Raises:
+        ValueError: the folder is not empty, or a photo cannot be read.
+    """
+    settings = settings or Settings()
+    if out.exists() and any(out.iterdir()):
+        raise ValueError(f"{out} is not empty; name a folder that does not exist yet.")
+    pictures = [read_image(photo) for photo in photos]
+    began = time.perf_counter()
+    say(f"1 of 4: rendering {settings.hands} hands into {out / 'hands'}.")
+    with progress(settings.hands, "hands") as update:
+        render_folder(out / "hands", settings.hands, LEARNING_SEED, settings.size, progress=update)
+    say(f"2 of 4: training {settings.backbone} on four fifths of them.")
+    run = train(recipe(out / "hands" / "annotations.json", settings), out / "model")
+    say("3 of 4: measuring it on hands that it has not seen.")
+    compared = predictions_of_model(run, read(run / "test.json"), device="cpu")
+    report = evaluate(compared.pred, compared.true)
+    write_report(report, compared.pred, compared.true, out / "evaluation")
+    say("4 of 4: predicting on hands rendered just now.")
+    model = load(run, flip_test=True, device="cpu")
+    fresh_images, fresh_truth = render(FRESH_HANDS, FRESH_SEED, settings.size)
+    fresh_found = model.predict(list(fresh_images), [box[None] for box in fresh_truth.box])
+    write_image(out / "fresh.png", fresh_sheet(fresh_images, fresh_truth, fresh_found))
+    for number, picture in enumerate(pictures):
+        found = model.predict(picture, boxes="full")
+        write_image(out / "photos" / f"{number}.png", draw_hands(picture, found))
+    page = Page(
+        title="knuckle: a first model",
+        summary=summary(report, settings, time.perf_counter() - began),
+        report=report,
+        pictures={
+            "Hands rendered just now: prediction in colours, truth in white": out / "fresh.png",
+            "The worst of the test: truth, and prediction beside it": out / "evaluation" / "gallery.png",
+            "How far off, and how often": out / "evaluation" / "pck_curve.png",
+            "While it learnt": run / "curves.png",
+            **{f"{photo.name}": out / "photos" / f"{number}.png" for number, photo in enumerate(photos)},
+        },
+    )
+    return write_page(page, out / "index.html")
+
+
+def recipe(labels: Path, settings: Settings) -> Recipe:
+    """A short run of the heatmap method on the CPU; a fifth of the hands is the test, none choose the epoch."""
+    content: dict[str, Any] = {
+        "data": {"path": str(labels), "validation": 0.05, "test": 0.2},
+        "model": {
+            "backbone": settings.backbone,
+            "size": settings.crop,
+            "padding": 1.4,
+            "options": {"sigma": 1.5, "decoder": "dark"},
+        },
+        "augmentation": {"mirror": 0.5, "rotation": 45.0, "scale": (0.8, 1.2), "shift": 0.08},
+        "train": {
+            "epochs": settings.epochs,
+            "batch": 16,
+            "optimizer": "adamw",
+            "learning_rate": 1e-3,
+            "weight_decay": 0.05,
+            "schedule": {"kind": "cosine"},
+            "warmup_iterations": 30,
+            "warmup_factor": 0.01,
+            "clip_norm": 1.0,
+            "ema_decay": 0.98,
+            "save_best": "nme",
+            "validate_every": 2,
+        },
+        "device": "cpu",
+    }
+    return check_recipe(content, "the quickstart's recipe")
+
+
+def summary(report: Report, settings: Settings, seconds: float) -> str:
+    """What came out, for someone who knows none of the field's metrics."""
+    return (
+        f"In {seconds / 60:.1f} minutes a small network learnt from {settings.hands * 4 // 5:,} rendered hands. On "
+        f"{report.hands:,} hands that it had never seen, it put {report.pck_box_20:.0%} of the {report.keypoints:,} "
+        f"keypoints within a fifth of the hand's size of their true place; on average it is off by "
+        f"{report.nme:.1%} of the hand's size, which is {report.epe:.1f} pixels in pictures of "
+        f"{settings.size} x {settings.size}."
+    )
+
+
+def fresh_sheet(images: np.ndarray, truth: Hands, found: Hands) -> np.ndarray:
+    """Each hand with what was found, and the truth in white under it."""
+    tiles, captions = [], []
+    for row, image in enumerate(images):
+        tiles.append(hand_tile(image, found[row].replace(box=truth[row].box), truth=truth[row]))
+        gesture = int(truth.gesture[row])
+        name = GESTURES[gesture] if gesture >= 0 else "between gestures"
+        captions.append(f"{name}\nNME {nme(found[row], truth[row]):.3f}")
+    return contact_sheet(tiles, captions, columns=6)

@@ -1,0 +1,314 @@
+"""How a hand moves: 24 joint angles with their limits, and the posed skin and keypoints that follow from them.
+
+All angles are degrees. Zero is the anatomical zero of goniometry: a straight flat hand with parallel fingers, in line
+with the forearm. Only the thumb's base has no such zero; there it is the relaxed pose in which the mesh was modelled:
+the metacarpal 43 degrees out of the plane of the palm and, seen on that plane, 60 degrees away from the middle finger.
+Hand space and its axes are defined in `knuckle.render.mesh`; the palm stands still there and the forearm moves instead.
+
+Positive is: flexion of every joint, towards the palm; abduction of a finger towards the thumb's side (an absolute
+direction, not away from the middle finger); abduction of the thumb out of the plane of the palm; rotation of the thumb
+about its own length so that it bends across the palm rather than along the index finger; deviation of the wrist
+towards the little finger; pronation of the forearm.
+
+Letters in shapes: B hands in a batch, V vertices, K = 21 keypoints.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from knuckle.render.mesh import BONES, HandAsset
+
+LIMITS_BY_NAME: Final[dict[str, tuple[float, float]]] = {
+    "index_mcp_flexion": (-25, 90),
+    "index_mcp_abduction": (-8, 25),
+    "index_pip_flexion": (-5, 110),
+    "index_dip_flexion": (-8, 80),
+    "middle_mcp_flexion": (-25, 92),
+    "middle_mcp_abduction": (-12, 12),
+    "middle_pip_flexion": (-5, 110),
+    "middle_dip_flexion": (-8, 80),
+    "ring_mcp_flexion": (-25, 95),
+    "ring_mcp_abduction": (-22, 6),
+    "ring_pip_flexion": (-5, 110),
+    "ring_dip_flexion": (-8, 80),
+    "little_mcp_flexion": (-30, 98),
+    "little_mcp_abduction": (-40, 2),
+    "little_pip_flexion": (-5, 110),
+    "little_dip_flexion": (-8, 80),
+    "thumb_cmc_flexion": (-35, 35),
+    "thumb_cmc_abduction": (-35, 30),
+    "thumb_cmc_rotation": (-40, 45),
+    "thumb_mcp_flexion": (-10, 60),
+    "thumb_ip_flexion": (-20, 80),
+    "wrist_flexion": (-60, 70),
+    "wrist_deviation": (-20, 30),
+    "forearm_pronation": (-50, 50),
+}
+"""Lowest and highest angle of each joint.
+
+Active ranges of the American Academy of Orthopaedic Surgeons (Joint Motion: Method of Measuring and Recording, 1965;
+revised as Greene and Heckman, The Clinical Measurement of Joint Motion, 1994): finger MCP 90 flexion and 45
+extension, PIP 100, DIP 90, thumb CMC 15 flexion, 20 extension and 70 abduction, thumb MCP 50, IP 80, wrist 80 flexion,
+70 extension, 20 radial and 30 ulnar deviation, forearm 80 each way. Narrower where a photographed hand hardly goes
+(extension of MCP, the ends of the wrist), a little wider where flexion is passive (PIP and the ulnar MCPs in a fist).
+Abduction is that of each finger about its own resting splay. The thumb's base is relative to its relaxed pose, and its
+flexion is widened to reach opposition with this model's single pivot. The forearm's twist is what shows between
+the hand and the sleeve; the rest happens at the elbow.
+"""
+
+ANGLES: Final[tuple[str, ...]] = tuple(LIMITS_BY_NAME)
+"""Names of the 24 angles, the columns of every table of angles."""
+
+LIMITS: Final[Float[Tensor, "24 2"]] = torch.tensor(list(LIMITS_BY_NAME.values()), dtype=torch.float32)
+"""`LIMITS_BY_NAME` as a table. Read-only."""
+
+MCP: Final = slice(0, 16, 4)
+ABDUCTION: Final = slice(1, 16, 4)
+PIP: Final = slice(2, 16, 4)
+DIP: Final = slice(3, 16, 4)
+"""Columns of the four fingers, index to little finger."""
+
+MCP_LEADS: Final = ((100.0, 90.0), (85.0, 60.0), (70.0, 95.0))
+"""By how many degrees of MCP flexion two neighbours may differ: for the pairs index-middle, middle-ring and
+ring-little, how much straighter the first may be than the second, and the second than the first.
+
+That the range of one MCP depends on its neighbours is measured in doi:10.1080/10255842.2016.1189541; the numbers here
+are ours, chosen so that index and little finger, which have extensors of their own, point almost freely, and the ring
+finger, tied to both neighbours by tendon bridges, does not.
+"""
+
+RESTING_ABDUCTION: Final = (2.0, 0.0, -4.0, -12.0)
+"""Index to little finger: the splay to which a bent finger is bound."""
+
+ABDUCTION_LEFT_IN_FIST: Final = 0.3
+"""Share of the sideways range that is left at 90 degrees of MCP flexion, where the collateral ligaments are taut."""
+
+DIP_PER_PIP: Final = 2 / 3
+DIP_TOLERANCE: Final = 25.0
+"""A finger bent by its own muscles keeps DIP = 2/3 PIP (Rijpkema and Girard, SIGGRAPH 1991); contact moves it off."""
+
+CUPPING: Final = (5.0, 10.0)
+"""Degrees by which the metacarpals of ring and little finger follow when their MCPs are bent by 90 degrees."""
+
+CUPPING_TURN: Final = 0.6
+"""How much the little finger's metacarpal turns its knuckle towards the thumb meanwhile, per degree of cupping."""
+
+
+@dataclass(frozen=True)
+class Posed:
+    """Right hands in hand space, millimetres.
+
+    Attributes:
+        vertices: (B, V, 3) skin.
+        keypoints: (B, K, 3) in the order of `skeleton.JOINT_NAMES`: the heads of the bones, where the joints turn, and
+            the fingertips on the skin.
+        rotations: (B, bones, 3, 3) from each bone's rest orientation to its posed one.
+    """
+
+    vertices: Float[Tensor, "B V 3"]
+    keypoints: Float[Tensor, "B K 3"]
+    rotations: Float[Tensor, "B bones 3 3"]
+
+
+def _lead_table() -> Float[Tensor, "4 4"]:
+    """How many degrees straighter finger i may be than finger j, through all fingers between them."""
+    table = torch.zeros(4, 4)
+    for i in range(4):
+        for j in range(4):
+            pairs = MCP_LEADS[min(i, j) : max(i, j)]
+            table[i, j] = sum(pair[0 if i < j else 1] for pair in pairs)
+    return table
+
+
+_LEADS: Final = _lead_table()
+
+
+def least_mcp_flexion(mcp: Float[Tensor, "B 4"]) -> Float[Tensor, "B 4"]:
+    """The flexion to which the bent neighbours pull each finger's MCP, see `MCP_LEADS`; never less than its own."""
+    return (mcp[:, None, :] - _LEADS.to(mcp)).amax(2)
+
+
+def abduction_range(
+    mcp: Float[Tensor, "B 4"], limits: Float[Tensor, "4 2"]
+) -> tuple[Float[Tensor, "B 4"], Float[Tensor, "B 4"]]:
+    """Lowest and highest abduction of each finger: the more its MCP is bent, the closer to its resting splay."""
+    share = 1 - (1 - ABDUCTION_LEFT_IN_FIST) * (mcp / 90).clamp(0, 1)
+    rest = mcp.new_tensor(RESTING_ABDUCTION)
+    return rest + share * (limits[:, 0] - rest), rest + share * (limits[:, 1] - rest)
+
+
+def dip_range(
+    pip: Float[Tensor, "B 4"], limits: Float[Tensor, "4 2"]
+) -> tuple[Float[Tensor, "B 4"], Float[Tensor, "B 4"]]:
+    """Lowest and highest DIP flexion of each finger: near two thirds of its PIP's, within the joint's own limits."""
+    middle = DIP_PER_PIP * pip
+    lowest = torch.maximum(middle - DIP_TOLERANCE, limits[:, 0])
+    return lowest, torch.minimum(middle + DIP_TOLERANCE, limits[:, 1])
+
+
+def clamp_to_limits(angles: Float[Tensor, "B 24"]) -> Float[Tensor, "B 24"]:
+    """The angles moved into `LIMITS`, then into what the joints allow each other.
+
+    Each joint is moved no further than needed; what is allowed comes back unchanged, so clamping twice is clamping
+    once. Differentiable wherever it leaves an angle alone.
+    """
+    limits = LIMITS.to(angles)
+    within = torch.minimum(torch.maximum(angles, limits[:, 0]), limits[:, 1])
+    mcp = least_mcp_flexion(within[:, MCP])
+    lowest, highest = abduction_range(mcp, limits[ABDUCTION])
+    abduction = torch.minimum(torch.maximum(within[:, ABDUCTION], lowest), highest)
+    pip = within[:, PIP]
+    lowest, highest = dip_range(pip, limits[DIP])
+    dip = torch.minimum(torch.maximum(within[:, DIP], lowest), highest)
+    fingers = torch.stack([mcp, abduction, pip, dip], 2).flatten(1)
+    return torch.cat([fingers, within[:, 16:]], 1)
+
+
+def cupping(mcp: Float[Tensor, "B 4"]) -> Float[Tensor, "B 2"]:
+    """Flexion of the metacarpals of ring and little finger in degrees: the palm hollows as they bend."""
+    return (mcp[:, 2:] / 90).clamp(0, 1) * mcp.new_tensor(CUPPING)
+
+
+# Every bone has a frame at rest (`HandAsset.bone_frames`): x is its axis of flexion, y runs along it, z leaves it on
+# the side towards which it bends. A pose turns these frames; what carries a rest frame over into the posed one turns
+# the skin. Bones of the palm have hand space itself as their frame, so that zero angles mean straight and flat.
+
+_PARENTS: Final = (-1, 0, 1, 2, 0, 4, 5, 0, 7, 8, 16, 10, 11, 17, 13, 14, 0, 0, 0, 18)
+_PIVOTS: Final = (*range(18), 0, 18)  # the forearm turns about the wrist, its half at the elbow about its middle
+_ORDER: Final = (16, 17, *range(1, 16), 18, 19)  # parents first
+_DISTAL: Final = (3, 6, 9, 12, 15)
+_KEYPOINT_ROWS: Final = (0, *(row for f in range(5) for row in (1 + 3 * f, 2 + 3 * f, 3 + 3 * f, len(BONES) + f)))
+
+
+def _turn(axis: int, degrees: Float[Tensor, " B"]) -> Float[Tensor, "B 3 3"]:
+    """Rotations about x, y or z (axis 0, 1, 2), right-handed."""
+    radians = torch.deg2rad(degrees)
+    cosine, sine = radians.cos(), radians.sin()
+    zero, one = torch.zeros_like(cosine), torch.ones_like(cosine)
+    rows = (
+        (one, zero, zero, zero, cosine, -sine, zero, sine, cosine),
+        (cosine, zero, sine, zero, one, zero, -sine, zero, cosine),
+        (cosine, -sine, zero, sine, cosine, zero, zero, zero, one),
+    )[axis]
+    return torch.stack(rows, 1).reshape(-1, 3, 3)
+
+
+def _local_turns(asset: HandAsset, angles: Float[Tensor, "B 24"]) -> dict[int, Float[Tensor, "B 3 3"]]:
+    """How the frame of each moving bone stands in its parent's frame."""
+    angle = dict(zip(ANGLES, angles.unbind(1), strict=True))
+    ring_cup, little_cup = cupping(angles[:, MCP]).unbind(1)
+    turns = {
+        16: _turn(0, ring_cup),
+        17: _turn(0, little_cup) @ _turn(1, CUPPING_TURN * little_cup),
+        1: asset.bone_frames[1]
+        @ _turn(2, -angle["thumb_cmc_abduction"])
+        @ _turn(0, angle["thumb_cmc_flexion"])
+        @ _turn(1, angle["thumb_cmc_rotation"]),
+        2: _turn(0, angle["thumb_mcp_flexion"]),
+        3: _turn(0, angle["thumb_ip_flexion"]),
+        18: _turn(0, -angle["wrist_flexion"])
+        @ _turn(2, -angle["wrist_deviation"])
+        @ _turn(1, angle["forearm_pronation"] / 2),
+        19: _turn(1, angle["forearm_pronation"] / 2),
+    }
+    for row, finger in enumerate(("index", "middle", "ring", "little")):
+        first = 4 + 3 * row
+        flexion = _turn(0, angle[f"{finger}_mcp_flexion"])
+        turns[first] = _turn(2, -angle[f"{finger}_mcp_abduction"]) @ flexion
+        turns[first + 1] = _turn(0, angle[f"{finger}_pip_flexion"])
+        turns[first + 2] = _turn(0, angle[f"{finger}_dip_flexion"])
+    return turns
+
+
+def _bone_motions(
+    asset: HandAsset, angles: Float[Tensor, "B 24"], heads: Float[Tensor, "B bones 3"]
+) -> tuple[Float[Tensor, "B bones 3 3"], Float[Tensor, "B bones 3"]]:
+    """Rotation and shift of each bone from rest: a point p of it goes to rotation @ p + shift."""
+    still = torch.eye(3, dtype=angles.dtype, device=angles.device).expand(len(angles), 3, 3)
+    turns = _local_turns(asset, angles)
+    frames, rotations, shifts = {0: still}, {0: still}, {0: torch.zeros_like(heads[:, 0])}
+    for bone in _ORDER:
+        parent, pivot = _PARENTS[bone], heads[:, _PIVOTS[bone], :, None]
+        frames[bone] = frames[parent] @ turns[bone]
+        rotations[bone] = frames[bone] @ asset.bone_frames[bone].T
+        shifts[bone] = shifts[parent] + ((rotations[parent] - rotations[bone]) @ pivot)[..., 0]
+    rows = range(len(BONES))
+    return torch.stack([rotations[row] for row in rows], 1), torch.stack([shifts[row] for row in rows], 1)
+
+
+def _keypoints(
+    heads: Float[Tensor, "B bones 3"],
+    tips: Float[Tensor, "B 5 3"],
+    rotations: Float[Tensor, "B bones 3 3"],
+    shifts: Float[Tensor, "B bones 3"],
+) -> Float[Tensor, "B K 3"]:
+    bones = [*range(len(BONES)), *_DISTAL]
+    points = torch.cat([heads, tips], 1)
+    posed = (rotations[:, bones] @ points[..., None])[..., 0] + shifts[:, bones]
+    return posed[:, list(_KEYPOINT_ROWS)]
+
+
+def pose(asset: HandAsset, angles: Float[Tensor, "B 24"], shape: Float[Tensor, "B 12"] | None = None) -> Posed:
+    """Bends hands: forward kinematics, then linear blend skinning. Differentiable in angles and shape.
+
+    The angles are taken as they are; see `clamp_to_limits`.
+
+    Args:
+        asset: from `knuckle.render.mesh.load_asset`, on the device of the angles.
+        angles: (B, 24) degrees, columns as in `ANGLES`.
+        shape: (B, 12) in standard deviations of the shape components; the mean hand where None.
+    """
+    rest, heads = _shaped(asset, angles, shape)
+    rotations, shifts = _bone_motions(asset, angles, heads)
+    motions = torch.cat([rotations, shifts[..., None]], 3).flatten(2)
+    blended = torch.matmul(asset.weights, motions).reshape(*rest.shape, 4)
+    vertices = (blended[..., :3] @ rest[..., None])[..., 0] + blended[..., 3]
+    tips = rest[:, asset.tip_vertices].mean(2)
+    return Posed(vertices, _keypoints(heads, tips, rotations, shifts), rotations)
+
+
+def pose_keypoints(
+    asset: HandAsset, angles: Float[Tensor, "B 24"], shape: Float[Tensor, "B 12"] | None = None
+) -> Float[Tensor, "B K 3"]:
+    """The keypoints of `pose` without the skin: much cheaper, for fitting and for rejecting poses."""
+    tips, heads = _shaped_tips(asset, angles, shape)
+    return _keypoints(heads, tips, *_bone_motions(asset, angles, heads))
+
+
+def _blend(
+    mean: Float[Tensor, "n 3"], components: Float[Tensor, "12 n 3"], shape: Float[Tensor, "B 12"]
+) -> Float[Tensor, "B n 3"]:
+    """Points of each hand's own shape.
+
+    Term by term: a matrix product would round one hand's points differently in batches of different sizes.
+    """
+    points = mean.expand(len(shape), -1, -1)
+    for component, amount in zip(components, shape.unbind(1), strict=True):
+        points = points + amount[:, None, None] * component
+    return points
+
+
+def _shaped(
+    asset: HandAsset, angles: Float[Tensor, "B 24"], shape: Float[Tensor, "B 12"] | None
+) -> tuple[Float[Tensor, "B V 3"], Float[Tensor, "B bones 3"]]:
+    """Skin and bone heads of each hand's own shape at rest."""
+    if shape is None:
+        return asset.vertices.expand(len(angles), -1, -1), asset.bone_heads.expand(len(angles), -1, -1)
+    return _blend(asset.vertices, asset.shape_vertices, shape), _blend(asset.bone_heads, asset.shape_heads, shape)
+
+
+def _shaped_tips(
+    asset: HandAsset, angles: Float[Tensor, "B 24"], shape: Float[Tensor, "B 12"] | None
+) -> tuple[Float[Tensor, "B 5 3"], Float[Tensor, "B bones 3"]]:
+    """Fingertips and bone heads of each hand's own shape at rest."""
+    tips, heads = asset.vertices[asset.tip_vertices].mean(1), asset.bone_heads
+    if shape is None:
+        return tips.expand(len(angles), -1, -1), heads.expand(len(angles), -1, -1)
+    shape_tips = asset.shape_vertices[:, asset.tip_vertices].mean(2)
+    return _blend(tips, shape_tips, shape), _blend(heads, asset.shape_heads, shape)

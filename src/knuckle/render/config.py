@@ -1,0 +1,164 @@
+"""What varies from picture to picture: named ranges in one frozen configuration, each with its unit.
+
+None switches a factor off and leaves all the others as they were.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from knuckle.render.backgrounds import Photos, Procedural
+from knuckle.render.occluders import OccluderRanges
+from knuckle.render.poses import PoseMix
+from knuckle.render.sensor import SensorRanges
+
+Range = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Viewpoints:
+    """From where hands are seen: a mixture of four kinds, weighted.
+
+    Attributes:
+        egocentric: the person's own eyes or head camera: over the forearm, mostly on the back of the hand.
+        facing: another person, or a selfie: on the palm, fingers up.
+        overhead: down on a table, on the back of the hand, from any side.
+        oblique: anywhere, turned by anything.
+        spread: degrees by which a direction leaves the kind's own, as a standard deviation.
+        roll: likewise for the turn of the picture, of egocentric and facing views.
+        forearm: degrees around the forearm's axis that are left out, where the arm would hide the hand.
+    """
+
+    egocentric: float = 0.25
+    facing: float = 0.2
+    overhead: float = 0.15
+    oblique: float = 0.4
+    spread: float = 25.0
+    roll: float = 35.0
+    forearm: float = 40.0
+
+
+@dataclass(frozen=True)
+class Lens:
+    """The camera's optics.
+
+    Attributes:
+        distance: from the camera to the hand, mm; log-uniform.
+        off_axis: largest tangent of the angle between the optical axis and the hand, each way.
+        distortion: lambda of the division model, from barrel to none; 0.3 off the axis, -0.25 is 2 %.
+    """
+
+    distance: Range = (280.0, 1400.0)
+    off_axis: float = 0.3
+    distortion: Range = (-0.25, 0.0)
+
+
+@dataclass(frozen=True)
+class Framing:
+    """How the hand lies in the picture.
+
+    Attributes:
+        fill: longer side of the keypoints' extent over the picture's side.
+        truncated: probability of a hand that the frame cuts off.
+        beyond: largest part of the extent that is cut off then.
+    """
+
+    fill: Range = (0.45, 0.85)
+    truncated: float = 0.08
+    beyond: float = 0.3
+
+
+@dataclass(frozen=True)
+class Skin:
+    """The looks of skin; strengths from 0 to 1.
+
+    Attributes:
+        tone: on the Monk scale, 0 lightest to 9 darkest; uniform.
+        variation: standard deviation of the log albedo of each channel.
+        roughness: of the surface, moist to dry.
+        mottling: blotches.
+        redness: of knuckles and fingertips.
+        wrinkles: of knuckles.
+        creases: of the palm.
+        veins: on the back of the hand.
+        polish: probability of painted nails.
+    """
+
+    tone: Range = (-0.5, 9.5)
+    variation: float = 0.06
+    roughness: Range = (0.34, 0.65)
+    mottling: Range = (0.1, 1.0)
+    redness: Range = (0.0, 0.9)
+    wrinkles: Range = (0.1, 1.0)
+    creases: Range = (0.2, 1.0)
+    veins: Range = (0.0, 0.8)
+    polish: float = 0.1
+
+
+@dataclass(frozen=True)
+class Sleeves:
+    """Clothes on the forearm.
+
+    Attributes:
+        probability: of a sleeve; else the arm is bare.
+        distance: from the wrist to its end, mm.
+        striped: part of the sleeves with stripes.
+    """
+
+    probability: float = 0.55
+    distance: Range = (6.0, 150.0)
+    striped: float = 0.3
+
+
+@dataclass(frozen=True)
+class Lights:
+    """The light; a white surface facing a lamp of strength 1 is white before exposure.
+
+    Attributes:
+        lamp: strength of the main lamp, which casts shadows.
+        second: strength of the second one.
+        ambient: strength of the light from all around.
+        diffuse: probability that there is no lamp, as under an overcast sky.
+        tint: standard deviation of the log colour.
+        contrast: ground light over sky light.
+    """
+
+    lamp: Range = (0.6, 2.4)
+    second: Range = (0.0, 0.8)
+    ambient: Range = (0.2, 0.9)
+    diffuse: float = 0.15
+    tint: float = 0.12
+    contrast: Range = (0.25, 1.0)
+
+
+@dataclass(frozen=True)
+class SceneConfig:
+    """Everything that varies from picture to picture. None switches a factor off and leaves the others alone.
+
+    Attributes:
+        poses: which gestures, and how far from them.
+        left_hands: probability of a left hand.
+        shape: standard deviation of each shape coefficient in units of the population's; None: the mean hand.
+        viewpoints: None: always the palm, fingers up.
+        lens: None: 600 mm away, without distortion, on the optical axis.
+        framing: None: 65 % of the picture, in its centre.
+        skin: None: one even medium tone.
+        sleeves: None: bare arms.
+        lights: None: one lamp from above left of the camera.
+        backgrounds: made by code, or from photos; None: plain grey.
+        occluders: None: no objects.
+        sensor: None: linear light to sRGB, no noise, no blur, no JPEG.
+    """
+
+    poses: PoseMix = field(default_factory=PoseMix)
+    left_hands: float = 0.5
+    shape: float | None = 0.9
+    viewpoints: Viewpoints | None = field(default_factory=Viewpoints)
+    lens: Lens | None = field(default_factory=Lens)
+    framing: Framing | None = field(default_factory=Framing)
+    skin: Skin | None = field(default_factory=Skin)
+    sleeves: Sleeves | None = field(default_factory=Sleeves)
+    lights: Lights | None = field(default_factory=Lights)
+    backgrounds: Procedural | Photos | None = field(default_factory=Procedural)
+    occluders: OccluderRanges | None = field(default_factory=OccluderRanges)
+    sensor: SensorRanges | None = field(default_factory=SensorRanges)

@@ -1,0 +1,163 @@
+"""A folder of rendered hands: images, annotations, a contact sheet; an interrupted one is gone on with.
+
+out/images/00000000.jpg ...   the pictures, numbered as in their sequence
+out/annotations.json          COCO keypoints: what `Hands` holds
+out/annotations.csv           the same as a table, one row a keypoint
+out/labels.npz                all of `Labels`: 3D keypoints, joint angles, cameras
+out/contact_sheet.png         the first hands with their keypoints
+out/settings.json             what the folder was rendered with
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any, Final
+
+import cv2
+import numpy as np
+from jaxtyping import UInt8
+
+import knuckle
+from knuckle.draw import contact_sheet, draw_hands, write_image
+from knuckle.formats import write
+from knuckle.hands import Hands
+from knuckle.render.config import SceneConfig
+from knuckle.render.dataset import label_batches, render_batches
+from knuckle.render.labels import Labels
+from knuckle.skeleton import GESTURES
+
+JPEG_QUALITY: Final = 92
+ON_THE_SHEET: Final = 24
+
+
+def render_folder(
+    out: Path,
+    count: int,
+    seed: int = 0,
+    size: int = 256,
+    *,
+    config: SceneConfig | None = None,
+    device: str | None = None,
+    batch: int = 32,
+    progress: Callable[[int], None] = lambda done: None,
+) -> tuple[Hands, int]:
+    """Render hands into a folder; pictures that are there already are kept.
+
+    Args:
+        out: the folder, new, or one that was begun with the same settings.
+        count: how many hands it will hold; a larger number goes on with a finished folder.
+        seed: of the sequence.
+        size: side of the pictures, pixels.
+        config: what varies.
+        device: as for `dataset.render`.
+        batch: hands that are rendered together.
+        progress: called with the number of pictures that are there.
+
+    Returns:
+        The hands with the paths of their pictures, and how many were rendered now.
+
+    Raises:
+        ValueError: the folder was rendered with other settings or holds something else, a number is out of
+            range, or a file cannot be written.
+    """
+    if count < 1:
+        raise ValueError(f"count must be at least 1, got {count}.")
+    config = config or SceneConfig()
+    names = [f"images/{index:08d}.jpg" for index in range(count)]
+    try:
+        _begin(out, _settings(seed, size, config))
+        missing = [index for index, name in enumerate(names) if not (out / name).is_file()]
+        kept = sorted(set(range(count)) - set(missing))
+        done, parts = len(kept), []
+        progress(done)
+        for images, labels in render_batches(missing, seed, size, config=config, device=device, batch=batch):
+            for index, image in zip(labels.index, images, strict=True):
+                _write_jpeg(out / names[index], image)
+            parts.append(labels)
+            done += len(labels)
+            progress(done)
+        parts += label_batches(kept, seed, size, config=config, device=device, batch=batch)
+        labels = Labels.concat(parts)
+        labels = labels.rows(np.argsort(labels.index))
+        hands = labels.hands(names).replace(root=out)
+        _write_annotations(out, hands, labels)
+    except OSError as error:
+        raise ValueError(f"{error.filename or out} cannot be written ({error.strerror or error}).") from error
+    return hands, len(missing)
+
+
+def _settings(seed: int, size: int, config: SceneConfig) -> dict[str, Any]:
+    """What the pictures follow from, as JSON holds it."""
+    given = {"version": knuckle.__version__, "seed": seed, "size": size, "config": asdict(config)}
+    return dict(json.loads(json.dumps(given, default=_plain)))
+
+
+def _plain(value: object) -> object:
+    return sorted(value) if isinstance(value, frozenset) else str(value)
+
+
+def _begin(out: Path, settings: dict[str, Any]) -> None:
+    """Make the folder, or see that it is the same one."""
+    file = out / "settings.json"
+    if file.is_file():
+        try:
+            before = json.loads(file.read_text())
+        except ValueError as error:
+            raise ValueError(f"{file} is damaged; delete {out} to render it anew.") from error
+        name, old, new = _first_difference(before, settings)
+        if name:
+            raise ValueError(
+                f"{out} was rendered with {name} {old}, not {new}; render into another folder, or with that setting."
+            )
+        return
+    if out.is_dir() and any(out.iterdir()):
+        raise ValueError(f"{out} holds other files; render into a new or empty folder.")
+    (out / "images").mkdir(parents=True)
+    file.write_text(json.dumps(settings, indent=1) + "\n")
+
+
+def _first_difference(before: Any, now: Any, name: str = "") -> tuple[str, Any, Any]:
+    """Dotted name of the first setting that differs, and its values; an empty name where none does."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        for key in [*now, *(key for key in before if key not in now)]:
+            found = _first_difference(before.get(key), now.get(key), f"{name}.{key}" if name else key)
+            if found[0]:
+                return found
+        return "", None, None
+    return ("" if before == now else name or "other settings"), before, now
+
+
+def _write_jpeg(path: Path, image: UInt8[np.ndarray, "h w 3"]) -> None:
+    """All of the picture or nothing: an interruption leaves no half file."""
+    done, data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    assert done
+    part = path.with_suffix(".part")
+    part.write_bytes(data.tobytes())
+    part.replace(path)
+
+
+def _write_annotations(out: Path, hands: Hands, labels: Labels) -> None:
+    write(hands, out / "annotations.json", "coco")
+    write(hands, out / "annotations.csv", "table")
+    np.savez_compressed(out / "labels.npz", **{field.name: getattr(labels, field.name) for field in fields(labels)})
+    some = hands[:ON_THE_SHEET]
+    tiles = [draw_hands(_read(path), hand) for path, hand in zip(some.paths(), some, strict=True)]
+    write_image(out / "contact_sheet.png", contact_sheet(tiles, _captions(some)))
+
+
+def _read(path: Path) -> UInt8[np.ndarray, "h w 3"]:
+    image = cv2.imdecode(np.fromfile(path, dtype=np.uint8), cv2.IMREAD_COLOR)
+    if image is None:
+        raise ValueError(f"{path} is damaged; delete it and render again.")
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+
+
+def _captions(hands: Hands) -> Sequence[str]:
+    names = [*GESTURES, "between gestures"]  # -1 is the last
+    return [
+        f"{names[gesture]}, {'left' if side == 0 else 'right'}"
+        for gesture, side in zip(hands.gesture, hands.side, strict=True)
+    ]

@@ -1,0 +1,148 @@
+"""What is known of rendered hands: keypoints in the picture and in space, and which of them can be seen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Final
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Float32, Int8, Int64, UInt8
+from torch import Tensor
+
+from knuckle.hands import OCCLUDED, UNLABELED, VISIBLE, Hands
+from knuckle.skeleton import JOINT_NAMES
+
+_DEPTH_BELOW_SKIN: Final = {
+    "wrist": 48.0,
+    "thumb_cmc": 44.0,
+    "thumb_mcp": 32.0,
+    "thumb_ip": 22.0,
+    "mcp": 28.0,
+    "pip": 20.0,
+    "dip": 17.0,
+    "tip": 12.0,
+}
+JOINT_DEPTHS: Final[tuple[float, ...]] = tuple(
+    _DEPTH_BELOW_SKIN[name if name in _DEPTH_BELOW_SKIN else name.rpartition("_")[2]] for name in JOINT_NAMES
+)
+"""mm of hand that may lie before each joint of a visible part. Joints are inside: measured over poses and views,
+nine of ten rays that meet the hand once on their way to the joint pass through less than this. Tips lie on the
+skin, and may be looked at through the finger's end."""
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What is known of n rendered hands; a `Hands` table holds the part that real photos have too.
+
+    Attributes:
+        index: (n,) number of the hand in its seed's sequence.
+        xy: (n, 21, 2) image pixels, finite for points outside the picture too.
+        xyz: (n, 21, 3) mm in camera space: x right, y down, z forward.
+        visibility: (n, 21) 2 visible, 1 hidden by the hand itself or an object, 0 outside the picture.
+        side: (n,) 0 left, 1 right.
+        gesture: (n,) index into `skeleton.GESTURES`, -1 for a hand between gestures.
+        angles: (n, 24) degrees, in the order of `anatomy.ANGLES`.
+        shape: (n, 12) coefficients of the hand's shape.
+        focal: (n,) pixels.
+        principal: (n, 2) pixels.
+        distortion: (n,) lambda of the division model (`camera.Camera.project`).
+        size: side of the pictures, pixels.
+    """
+
+    index: Int64[np.ndarray, " n"]
+    xy: Float32[np.ndarray, "n 21 2"]
+    xyz: Float32[np.ndarray, "n 21 3"]
+    visibility: UInt8[np.ndarray, "n 21"]
+    side: Int8[np.ndarray, " n"]
+    gesture: Int8[np.ndarray, " n"]
+    angles: Float32[np.ndarray, "n 24"]
+    shape: Float32[np.ndarray, "n 12"]
+    focal: Float32[np.ndarray, " n"]
+    principal: Float32[np.ndarray, "n 2"]
+    distortion: Float32[np.ndarray, " n"]
+    size: int
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    @classmethod
+    def concat(cls, parts: Sequence[Labels]) -> Labels:
+        """The hands of all parts in order; at least one part, all of one size."""
+        sizes = {part.size for part in parts}
+        assert len(sizes) == 1, "labels of pictures of one size"
+        columns: dict[str, Any] = {
+            field.name: np.concatenate([getattr(part, field.name) for part in parts])
+            for field in fields(cls)
+            if field.name != "size"
+        }
+        return cls(**columns, size=sizes.pop())
+
+    def rows(self, rows: Int64[np.ndarray, " m"]) -> Labels:
+        """Some of the hands, by row."""
+        columns: dict[str, Any] = {
+            field.name: getattr(self, field.name)[rows] for field in fields(self) if field.name != "size"
+        }
+        return Labels(**columns, size=self.size)
+
+    def hands(self, image: Sequence[str] | None = None) -> Hands:
+        """The table of these hands; each hand is a group, its number in the sequence.
+
+        Args:
+            image: one path a hand; None for pictures that are in memory only, whose name is empty.
+        """
+        n = len(self)
+        return Hands(
+            image=[""] * n if image is None else image,
+            xy=self.xy,
+            visibility=self.visibility,
+            side=self.side,
+            gesture=self.gesture,
+            group=self.index,
+            size=np.full((n, 2), self.size),
+        )
+
+
+def visibility(
+    xy: Float[Tensor, "B 21 2"],
+    depth: Float[Tensor, "B 21"],
+    surface: Float[Tensor, "B 21"],
+    covered: Bool[Tensor, "B 21"],
+    size: int,
+) -> UInt8[Tensor, "B 21"]:
+    """Which keypoints can be seen: the surface at their place in the picture belongs to the finger that holds them.
+
+    Args:
+        xy: keypoints, pixels.
+        depth: of the keypoints along the optical axis, mm.
+        surface: inverse depth of the hand's surface there, 0 where there is none; see `surface_nearness`.
+        covered: which keypoints an object hides.
+        size: side of the picture, pixels.
+
+    Returns:
+        0 outside the picture, 1 hidden, 2 visible.
+    """
+    allowed = torch.tensor(JOINT_DEPTHS, dtype=depth.dtype, device=depth.device)
+    hidden = covered | (surface * (depth - allowed).clamp_min(0) > 1)
+    seen = torch.where(hidden, OCCLUDED, VISIBLE)
+    return torch.where(inside(xy, size), seen, UNLABELED).to(torch.uint8)
+
+
+def inside(xy: Float[Tensor, "B K 2"], size: int) -> Bool[Tensor, "B K"]:
+    """Which points lie in a square picture, whose frame runs from -0.5 to size - 0.5."""
+    return ((xy >= -0.5) & (xy < size - 0.5)).all(dim=-1)
+
+
+def surface_nearness(xy: Float[Tensor, "B K 2"], samples: Float[Tensor, "B H W"], size: int) -> Float[Tensor, "B K"]:
+    """Inverse depth of the surface at the sample nearest to each point, at the frame for points outside.
+
+    Args:
+        xy: pixels.
+        samples: inverse depths, a whole number of samples along each side of a pixel.
+        size: side of the picture, pixels.
+    """
+    side = samples.shape[-1]
+    per_pixel = side // size
+    column, row = ((xy + 0.5) * per_pixel - 0.5).round().long().clamp(0, side - 1).unbind(-1)
+    return samples.flatten(1).gather(1, row * side + column)

@@ -1,0 +1,301 @@
+"""From triangles to pixels: which triangle is nearest at every pixel centre, for a batch of meshes at once.
+
+Plain PyTorch, the same code on CPU and GPU. The work is split into rows and then into pixels, so that
+its amount follows the covered area:
+
+1. Every triangle is cut by the pixel rows between its highest and lowest vertex.
+2. A row's span runs between the two points where the row crosses the triangle's sides.
+3. Every pixel of the spans competes with its nearness; the nearest wins (an integer maximum, which
+   commutes, so the outcome does not depend on the order in which the pixels arrive).
+
+Pixel centres lie at integers. **Tie rule**: a centre on a side belongs to the triangle to its right or
+below it: it is covered where top <= y < bottom and left <= x < right. The crossing of a row with a side
+is computed from the upper to the lower vertex, whichever triangle asks, so two triangles that share a
+side agree on it to the last bit: no holes, no pixel covered twice.
+
+All arithmetic is elementwise, so a mesh gives the same bits alone and in any batch.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float32, Int64
+from torch import Tensor
+
+TRIANGLE_MASK: Final = (1 << 32) - 1
+"""The low half of a depth key holds the triangle, the high half the float32 pattern of its nearness."""
+
+CHUNK: Final = 8
+"""Meshes that are worked on together on a CPU, so that intermediate results stay in its caches."""
+
+
+class Coverage(NamedTuple):
+    """What is seen at each pixel centre, packed in one integer: nearness first, then triangle, 0 for nothing."""
+
+    key: Int64[Tensor, "B H W"]
+
+    @property
+    def triangle(self) -> Int64[Tensor, "B H W"]:
+        """The nearest triangle, -1 where there is none."""
+        return torch.where(self.key > 0, triangle_of(self.key), -1)
+
+    @property
+    def nearness(self) -> Float32[Tensor, "B H W"]:
+        """The interpolated nearness (inverse depth) of the nearest triangle, 0 where there is none. A view."""
+        return nearness_of(self.key)
+
+
+def triangle_of(key: Int64[Tensor, "*n"]) -> Int64[Tensor, "*n"]:
+    """The triangle a depth key names."""
+    return TRIANGLE_MASK - (key & TRIANGLE_MASK)
+
+
+def nearness_of(key: Int64[Tensor, "*n"]) -> Float32[Tensor, "*n"]:
+    """The nearness a depth key holds, without arithmetic: its high half read as a float (little-endian)."""
+    return key.view(torch.int32)[..., 1::2].view(torch.float32)
+
+
+class _Rows(NamedTuple):
+    """One entry for each row of each triangle: the span of pixels and the nearness along it."""
+
+    pixel: Tensor  # flat index of the first covered pixel
+    length: Tensor  # covered pixels, at least 1
+    nearness: Tensor  # at the first covered pixel
+    slope: Tensor  # change of nearness from pixel to pixel
+    triangle: Tensor
+
+
+def rasterize(
+    xy_pixels: Float32[Tensor, "B V 2"],
+    nearness: Float32[Tensor, "B V"],
+    faces: Int64[Tensor, "F 3"],
+    shape_hw: tuple[int, int],
+    front: Float32[Tensor, " B"] | None = None,
+) -> Coverage:
+    """Find the nearest triangle at every pixel centre.
+
+    Args:
+        xy_pixels: Projected vertices.
+        nearness: Inverse depth of the vertices, or any other quantity that is linear in the image and
+            grows towards the viewer (for a parallel projection: a constant minus the depth). Triangles
+            with a vertex at or below 0, or with a coordinate that is not finite, are dropped: nothing
+            may pass the plane of the camera.
+        faces: Vertices of the triangles, shared by the batch.
+        shape_hw: Height and width of the image.
+        front: +1 or -1 for each mesh: the sign of (b - a) x (c - a) in pixels (y down) of the triangles
+            (a, b, c) to keep. None keeps both faces.
+
+    Returns:
+        The nearest triangle and its nearness. Of two equally near triangles the lower index wins.
+    """
+    height, width = shape_hw
+    batch = len(xy_pixels)
+    key = torch.zeros(batch, height * width, dtype=torch.int64, device=xy_pixels.device)
+    step = CHUNK if key.device.type == "cpu" else max(batch, 1)
+    for start in range(0, batch, step):
+        part = slice(start, start + step)
+        rows = _rows(xy_pixels[part], nearness[part], faces, shape_hw, None if front is None else front[part])
+        if rows is not None:
+            key[part].view(-1).scatter_reduce_(0, *_competing_pixels(rows), reduce="amax")
+    return Coverage(key.reshape(batch, height, width))
+
+
+def _rows(xy: Tensor, nearness: Tensor, faces: Tensor, shape_hw: tuple[int, int], front: Tensor | None) -> _Rows | None:
+    """Steps 1 and 2: the non-empty spans of all triangles that can be seen, None if there are none."""
+    height, width = shape_hw
+    batch, count = len(xy), len(faces)
+    # Corner-major columns (3, B, F): every later step works on contiguous vectors.
+    corners = faces.t().reshape(-1)
+    x, y, w = (v.index_select(1, corners).reshape(batch, 3, count) for v in (xy[..., 0], xy[..., 1], nearness))
+    top, bottom = y.amin(1), y.amax(1)
+    first_row = top.ceil().clamp(0, height)
+    row_count = bottom.ceil().clamp(0, height) - first_row
+    seen = (row_count > 0) & (x.amax(1) > -1) & (x.amin(1) < width) & (w.amin(1) > 0) & (w.amax(1) < torch.inf)
+    if front is not None:
+        xa, ya = x[:, 0], y[:, 0]
+        area = (x[:, 1] - xa) * (y[:, 2] - ya) - (x[:, 2] - xa) * (y[:, 1] - ya)
+        seen &= area * front[:, None] > 0
+    chosen = seen.reshape(-1).nonzero()[:, 0]
+    if len(chosen) == 0:
+        return None
+    image, triangle = chosen // count, chosen % count
+    at = image * (3 * count) + triangle
+    corner = [[v.reshape(-1)[at + k * count] for v in (x, y, w)] for k in range(3)]
+    high, middle, low = _sort_by_height(corner)
+
+    start, length = first_row.reshape(-1)[chosen], row_count.reshape(-1)[chosen].long()
+    # One table of what a row needs of its triangle: gathered once, then read by columns.
+    table = torch.stack([*high, *middle, *low, start], dim=1)
+    row_of, step = _expand(length)
+    xh, yh, wh, xm, ym, wm, xl, yl, wl, start = table.index_select(0, row_of).unbind(1)
+    row = start + step
+    upper = row < ym
+    long_x, long_w = _crossing(row, xh, yh, wh, xl, yl, wl)
+    short_x, short_w = _crossing(
+        row,
+        torch.where(upper, xh, xm),
+        torch.where(upper, yh, ym),
+        torch.where(upper, wh, wm),
+        torch.where(upper, xm, xl),
+        torch.where(upper, ym, yl),
+        torch.where(upper, wm, wl),
+    )
+    long_left = long_x < short_x
+    left, right = torch.minimum(long_x, short_x), torch.maximum(long_x, short_x)
+    w_left, w_right = torch.where(long_left, long_w, short_w), torch.where(long_left, short_w, long_w)
+    first = left.ceil().clamp(0, width)
+    pixels = (right.ceil().clamp(0, width) - first).long()
+    slope = (w_right - w_left) / (right - left).clamp_min(1e-6)
+    base = (image * (height * width)).index_select(0, row_of)
+    kept = (pixels > 0).nonzero()[:, 0]
+    if len(kept) == 0:
+        return None
+    pixel = base + row.long() * width + first.long()
+    rows = (pixel, pixels, w_left + (first - left) * slope, slope, triangle.index_select(0, row_of))
+    return _Rows(*(column.index_select(0, kept) for column in rows))
+
+
+def _sort_by_height(corner: list[list[Tensor]]) -> list[list[Tensor]]:
+    """Corners [x, y, w] from the highest (smallest y) to the lowest; three compare-and-swaps."""
+    corner = list(corner)
+    for i, j in ((0, 1), (1, 2), (0, 1)):
+        swap = corner[j][1] < corner[i][1]
+        pairs = list(zip(corner[i], corner[j], strict=True))
+        corner[i] = [torch.where(swap, b, a) for a, b in pairs]
+        corner[j] = [torch.where(swap, a, b) for a, b in pairs]
+    return corner
+
+
+def _crossing(
+    row: Tensor, xa: Tensor, ya: Tensor, wa: Tensor, xb: Tensor, yb: Tensor, wb: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Where a row crosses the side from its upper end a to its lower end b, and the nearness there."""
+    t = ((row - ya) / (yb - ya).clamp_min(1e-12)).clamp(0, 1)
+    return xa + t * (xb - xa), wa + t * (wb - wa)
+
+
+def _expand(counts: Tensor) -> tuple[Tensor, Tensor]:
+    """For counts (2, 3): the owners (0, 0, 1, 1, 1) and the float positions within each (0, 1, 0, 1, 2)."""
+    ends = counts.cumsum(0)
+    owner = torch.repeat_interleave(counts)
+    position = torch.arange(len(owner), device=counts.device) - (ends - counts).index_select(0, owner)
+    return owner, position
+
+
+def _competing_pixels(rows: _Rows) -> tuple[Tensor, Tensor]:
+    """Step 3: flat pixel indices and depth keys of all spans; a larger key is nearer, then lower-numbered."""
+    ends = rows.length.cumsum(0)
+    start = ends - rows.length
+    owner = torch.repeat_interleave(rows.length)
+    position = torch.arange(len(owner), device=owner.device)
+    whole = torch.stack([rows.pixel - start, start, TRIANGLE_MASK - rows.triangle], dim=1).index_select(0, owner)
+    real = torch.stack([rows.nearness, rows.slope], dim=1).index_select(0, owner)
+    nearness = real[:, 0] + (position - whole[:, 1]).float() * real[:, 1]
+    # Positive floats sort like their bit patterns. Rounding may not push a value below the smallest one.
+    bits = nearness.clamp_min(torch.finfo(torch.float32).tiny).view(torch.int32).long()
+    return position + whole[:, 0], (bits << 32) | whole[:, 2]
+
+
+def barycentric(
+    xy_pixels: Float32[Tensor, "B V 2"],
+    nearness: Float32[Tensor, "B V"],
+    corners: Int64[Tensor, "N 3"],
+    x: Float32[Tensor, " N"],
+    y: Float32[Tensor, " N"],
+) -> Float32[Tensor, "N 3"]:
+    """Perspective-correct weights of the three corners at image points, between 0 and 1, of sum 1.
+
+    Args:
+        xy_pixels: Projected vertices.
+        nearness: Inverse depth of the vertices; all equal for a parallel projection.
+        corners: Vertices of the triangle at each point, counted through the batch (image * V + vertex).
+        x: Image points, columns.
+        y: Image points, rows.
+    """
+    table = torch.cat([xy_pixels, nearness[..., None]], dim=-1).reshape(-1, 3)
+    (xa, ya, wa), (xb, yb, wb), (xc, yc, wc) = (table.index_select(0, k).unbind(1) for k in corners.unbind(1))
+    xa, xb, xc, ya, yb, yc = xa - x, xb - x, xc - x, ya - y, yb - y, yc - y
+    a, b, c = xb * yc - xc * yb, xc * ya - xa * yc, xa * yb - xb * ya
+    sign = torch.where(a + b + c < 0, -1.0, 1.0)
+    # Weights linear in the image, times the nearness, give weights linear in space.
+    a, b, c = ((v * sign).clamp_min(0) * w for v, w in ((a, wa), (b, wb), (c, wc)))
+    total = (a + b + c).clamp_min(1e-30)
+    return torch.stack([a / total, b / total, c / total], dim=1)
+
+
+def interpolate(
+    table: Float32[Tensor, "rows C"], corners: Int64[Tensor, "N 3"], weights: Float32[Tensor, "N 3"]
+) -> Float32[Tensor, "N C"]:
+    """Attributes at points inside triangles: the weighted sum of the corners' rows of the table."""
+    return F.embedding_bag(corners, table, mode="sum", per_sample_weights=weights)
+
+
+class Fragments(NamedTuple):
+    """Surfaces to shade: first the nearest one of every covered pixel, then those behind it that show too."""
+
+    pixel: Int64[Tensor, " N"]
+    """Flat index in the batch of pictures."""
+    image: Int64[Tensor, " N"]
+    x: Float32[Tensor, " N"]
+    """Where to shade, in pixels."""
+    y: Float32[Tensor, " N"]
+    triangle: Int64[Tensor, " N"]
+    weight: Float32[Tensor, " N"]
+    """Covered part of the pixel."""
+
+    def blocks(self, size: int) -> list[Fragments]:
+        """Consecutive blocks of at most `size` fragments, at least one block."""
+        columns = (torch.split(column, max(size, 1)) for column in self)
+        return [Fragments(*block) for block in zip(*columns, strict=True)]
+
+
+def nearest_of_quarters(fine: Coverage) -> Int64[Tensor, "B H W"]:
+    """The key of the nearest of the four samples of each pixel, from a coverage of twice the resolution.
+
+    Sample (u, v) lies at pixel (u / 2 - 1/4, v / 2 - 1/4).
+    """
+    upper, lower = (torch.maximum(fine.key[:, k::2, ::2], fine.key[:, k::2, 1::2]) for k in (0, 1))
+    return torch.maximum(upper, lower)
+
+
+def fragments_of(fine: Coverage, nearest: Int64[Tensor, "B H W"], same_surface: float) -> tuple[Fragments, int]:
+    """What to shade in each covered pixel, and how many of these are the nearest surfaces.
+
+    Args:
+        fine: Coverage at twice the resolution.
+        nearest: `nearest_of_quarters` of it.
+        same_surface: Samples whose nearness is at least this part of the pixel's nearest one belong to
+            the same surface. The others are shaded too, at the nearest of them.
+    """
+    height, width = nearest.shape[1:]
+    flat = nearest.reshape(-1)
+    pixel = flat.nonzero()[:, 0]
+    top = flat.index_select(0, pixel)
+    row = torch.div(pixel, width, rounding_mode="floor")  # through the whole batch
+    column = pixel - row * width
+    corner = row * (4 * width) + column * 2
+    steps = (0, 1, 2 * width, 2 * width + 1)
+    quarters = [fine.key.reshape(-1).index_select(0, corner + step) for step in steps]
+
+    limit = nearness_of(top) * same_surface
+    own, covered, behind = torch.zeros_like(limit), torch.zeros_like(limit), torch.zeros_like(top)
+    for quarter in quarters:
+        same = nearness_of(quarter) >= limit
+        own += same
+        covered += quarter > 0
+        behind = torch.maximum(behind, torch.where(same, 0, quarter))
+    second = behind.nonzero()[:, 0]
+
+    shown = torch.cat([top, behind[second]])
+    place = torch.zeros_like(shown)
+    for k, quarter in enumerate(quarters[1:], start=1):
+        place = torch.where(torch.cat([quarter, quarter[second]]) == shown, k, place)
+    pixel, row, column = (torch.cat([v, v[second]]) for v in (pixel, row, column))
+    image = torch.div(row, height, rounding_mode="floor")
+    x = column + (place & 1) * 0.5 - 0.25
+    y = row - image * height + (place >> 1) * 0.5 - 0.25
+    weight = torch.cat([own, (covered - own)[second]]) * 0.25
+    return Fragments(pixel, image, x, y, triangle_of(shown), weight), len(top)

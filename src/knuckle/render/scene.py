@@ -1,0 +1,280 @@
+"""One hand's scene: the numbers drawn for it from the ranges of a `SceneConfig`.
+
+Hand `index` of seed `seed` is always the same hand. Every factor draws from a generator of its own,
+keyed by (seed, index, factor), so that switching one off leaves all the others as they were.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from enum import IntEnum
+from typing import Any, Final, TypeVar
+
+import numpy as np
+import torch
+from jaxtyping import Float32, Float64
+from numpy.typing import NDArray
+
+from knuckle.render.camera import View, look_at
+from knuckle.render.config import Framing, Lights, SceneConfig, Skin, Sleeves, Viewpoints
+from knuckle.render.light import Lighting
+from knuckle.render.occluders import Occluder, draw_occluder
+from knuckle.render.poses import sample_poses
+from knuckle.render.sensor import Sensor, draw_sensor
+from knuckle.render.skin import Material, skin_tones
+
+Range = tuple[float, float]
+Vector = Float64[np.ndarray, " 3"]
+T = TypeVar("T")
+
+NUM_SHAPES: Final = 12
+_ELBOW: Final = np.array([0.0, -1.0, 0.0])
+
+
+@dataclass(frozen=True)
+class Scene:
+    """The numbers of one hand.
+
+    Attributes:
+        seed: of the sequence.
+        index: in the sequence.
+        angles: (24,) degrees.
+        gesture: its class, -1 for none.
+        is_left: the side.
+        shape: (12,) coefficients.
+        view: the camera.
+        material: one row.
+        lighting: one row, in camera space.
+        occluder: an object, or None.
+        sensor: what happens to the light, or None.
+    """
+
+    seed: int
+    index: int
+    angles: Float32[np.ndarray, " 24"]
+    gesture: int
+    is_left: bool
+    shape: Float32[np.ndarray, " 12"]
+    view: View
+    material: Material
+    lighting: Lighting
+    occluder: Occluder | None
+    sensor: Sensor | None
+
+
+class Factor(IntEnum):
+    """What draws from a generator of its own. The numbers are part of every hand: never change one.
+
+    They start beyond those of other modules that draw from (seed, index), such as `poses.STREAM`.
+    """
+
+    SIDE = 101
+    SHAPE = 102
+    VIEWPOINT = 103
+    LENS = 104
+    FRAMING = 105
+    SKIN = 106
+    SLEEVE = 107
+    LIGHT = 108
+    OCCLUDER = 109
+    SENSOR = 110
+    BACKGROUND = 111
+    PIXELS = 112
+
+
+def generator(seed: int, index: int, factor: Factor) -> np.random.Generator:
+    """The generator of one factor of one hand."""
+    return np.random.Generator(np.random.SFC64((seed, index, int(factor))))
+
+
+def draw_scenes(config: SceneConfig, seed: int, indices: Sequence[int]) -> list[Scene]:
+    """The scenes of some hands of a sequence; each is the same whichever others are asked for.
+
+    Args:
+        config: what may vary.
+        seed: of the sequence, not negative.
+        indices: not negative.
+    """
+    angles, gestures = sample_poses(seed, indices, config.poses)
+    return [
+        _draw(config, seed, index, np.asarray(pose, dtype=np.float32), int(gesture))
+        for index, pose, gesture in zip(indices, angles, gestures, strict=True)
+    ]
+
+
+def draw_scene(config: SceneConfig, seed: int, index: int) -> Scene:
+    """The scene of one hand."""
+    return draw_scenes(config, seed, [index])[0]
+
+
+def stack(rows: Sequence[T]) -> T:
+    """One-row dataclasses of tensors (`Material`, `Lighting`) as one of many rows."""
+    first = rows[0]
+    columns = {f.name: torch.cat([getattr(row, f.name) for row in rows]) for f in fields(first)}  # type: ignore[arg-type]
+    return type(first)(**columns)
+
+
+def to_device(rows: T, device: torch.device) -> T:
+    """A dataclass of tensors on a device."""
+    return type(rows)(**{f.name: getattr(rows, f.name).to(device) for f in fields(rows)})  # type: ignore[arg-type]
+
+
+def _draw(config: SceneConfig, seed: int, index: int, angles: NDArray[np.float32], gesture: int) -> Scene:
+    def rng(factor: Factor) -> np.random.Generator:
+        return generator(seed, index, factor)
+
+    occluders, sensor = config.occluders, config.sensor
+    return Scene(
+        seed=seed,
+        index=index,
+        angles=angles,
+        gesture=gesture,
+        is_left=bool(rng(Factor.SIDE).random() < config.left_hands),
+        shape=_shape(config.shape, rng(Factor.SHAPE)),
+        view=_view(config, rng),
+        material=_material(config, rng),
+        lighting=_lighting(config.lights, rng(Factor.LIGHT)),
+        occluder=draw_occluder(occluders, rng(Factor.OCCLUDER)) if occluders else None,
+        sensor=draw_sensor(sensor, rng(Factor.SENSOR)) if sensor else None,
+    )
+
+
+def _shape(deviation: float | None, rng: np.random.Generator) -> NDArray[np.float32]:
+    """Coefficients, cut off where hands would stop looking like people's."""
+    if deviation is None:
+        return np.zeros(NUM_SHAPES, dtype=np.float32)
+    return np.asarray(np.clip(rng.normal(0, deviation, NUM_SHAPES), -2.2, 2.2), dtype=np.float32)
+
+
+def _view(config: SceneConfig, rng: Any) -> View:
+    lens, optics = config.lens, rng(Factor.LENS)
+    fill, center = _framing(config.framing, rng(Factor.FRAMING))
+    direction, roll = _viewpoint(config.viewpoints, rng(Factor.VIEWPOINT))
+    return View(
+        axes=look_at(direction, roll),
+        distance=_log_uniform(lens.distance, optics) if lens else 600.0,
+        off_axis=tuple(optics.uniform(-lens.off_axis, lens.off_axis, 2)) if lens else (0.0, 0.0),
+        distortion=float(optics.uniform(*lens.distortion)) if lens else 0.0,
+        fill=fill,
+        center=center,
+    )
+
+
+def _viewpoint(viewpoints: Viewpoints | None, rng: np.random.Generator) -> tuple[Vector, float]:
+    """The direction from the hand to the camera, and the roll in degrees.
+
+    +x is the thumb's side, +y the fingers', +z the palm's; a left hand is seen in the mirror.
+    """
+    if viewpoints is None:
+        return np.array([0.0, 0.0, 1.0]), 0.0
+    weights = np.array([viewpoints.egocentric, viewpoints.facing, viewpoints.overhead, viewpoints.oblique])
+    kind = int(rng.choice(4, p=weights / weights.sum()))
+    own = (np.array([0.0, -0.55, -0.8]), np.array([0.0, 0.1, 1.0]), np.array([0.0, 0.0, -1.0]), np.zeros(3))[kind]
+    spread = math.radians(viewpoints.spread) if kind < 3 else 1.0
+    if kind == 0 and rng.random() < 0.3:  # people look into their own palms, too
+        own = own * np.array([1.0, 1.0, -1.0])
+    roll = float(rng.normal(0, viewpoints.roll)) if kind < 2 else float(rng.uniform(-180, 180))
+    while True:
+        direction = own + rng.normal(0, spread, 3)
+        direction /= max(float(np.linalg.norm(direction)), 1e-9)
+        if direction @ _ELBOW < math.cos(math.radians(viewpoints.forearm)):
+            return direction, roll
+
+
+def _framing(framing: Framing | None, rng: np.random.Generator) -> tuple[float, tuple[float, float]]:
+    """How much of the picture the hand fills, and where its centre lies."""
+    if framing is None:
+        return 0.65, (0.5, 0.5)
+    fill = float(rng.uniform(*framing.fill))
+    room = (1 - fill) / 2
+    center = rng.uniform(-room, room, 2)
+    if rng.random() < framing.truncated:
+        axis, way = int(rng.integers(2)), rng.choice([-1.0, 1.0])
+        center[axis] = way * (room + fill * rng.uniform(0.03, framing.beyond))
+    return fill, (0.5 + float(center[0]), 0.5 + float(center[1]))
+
+
+def _material(config: SceneConfig, rng: Any) -> Material:
+    skin, cloth = _skin(config.skin, rng(Factor.SKIN)), _sleeve(config.sleeves, rng(Factor.SLEEVE))
+    columns = {name: torch.as_tensor(np.asarray(value), dtype=torch.float32)[None] for name, value in cloth.items()}
+    return Material(**skin, **columns)
+
+
+def _skin(skin: Skin | None, rng: np.random.Generator) -> dict[str, torch.Tensor]:
+    if skin is None:
+        skin = Skin((5, 5), 0.0, (0.5, 0.5), (0, 0), (0.3, 0.3), (0.5, 0.5), (0.5, 0.5), (0.2, 0.2), 0.0)
+    tone = np.clip(rng.uniform(*skin.tone), 0, 9)
+    variation = rng.normal(0, skin.variation, 3)
+    dorsal, palmar = skin_tones(_row(tone), _row(variation))
+    strengths = {
+        name: _row(rng.uniform(*getattr(skin, name)))
+        for name in ("roughness", "mottling", "redness", "wrinkles", "creases", "veins")
+    }
+    return {
+        "dorsal": dorsal,
+        "palmar": palmar,
+        **strengths,
+        "specular": _row(0.028),
+        "nail": _row(_albedo(rng)),
+        "polish": _row(float(rng.random() < skin.polish)),
+        "offset": _row(rng.uniform(0, 100, 3)),
+    }
+
+
+def _sleeve(sleeves: Sleeves | None, rng: np.random.Generator) -> dict[str, Any]:
+    worn = rng.random() < (sleeves.probability if sleeves else 0.0)
+    end = rng.uniform(*(sleeves.distance if sleeves else (0.0, 0.0)))
+    striped = rng.random() < (sleeves.striped if sleeves else 0.0)
+    return {
+        "sleeve": end if worn else math.inf,
+        "cloth": _albedo(rng),
+        "stripe": _albedo(rng),
+        "stripe_period": rng.uniform(4.0, 30.0) if striped else math.inf,
+    }
+
+
+def _lighting(lights: Lights | None, rng: np.random.Generator) -> Lighting:
+    """Sky and two lamps; lamps stand on the camera's side more often, and above it."""
+    if lights is None:
+        directions = np.array([[-0.45, -0.65, -0.61], [1.0, 0.0, 0.0]])
+        colors = np.array([[1.2] * 3, [0.0] * 3])
+        return _lights(np.full(3, 0.5), np.full(3, 0.3), np.array([0.0, -1.0, 0.0]), directions, colors, 0.5)
+    up = _unit(np.array([0.0, -1.0, -0.4]) + rng.normal(0, 0.5, 3))
+    main = _unit(rng.normal(0, 1, 3) + np.array([0.0, -0.6, -0.9]))
+    second = _unit(rng.normal(0, 1, 3))
+    tints = np.exp(rng.normal(0, lights.tint, (4, 3)))
+    lamp, weaker, ambient = (rng.uniform(*bounds) for bounds in (lights.lamp, lights.second, lights.ambient))
+    contrast, softness, is_diffuse = rng.uniform(*lights.contrast), rng.random(), rng.random() < lights.diffuse
+    colors = tints[:2] * np.array([[lamp], [weaker]]) * float(not is_diffuse)
+    if is_diffuse:
+        ambient += 0.5 * lamp
+    directions = np.stack([main, second])
+    return _lights(tints[2] * ambient, tints[3] * ambient * contrast, up, directions, colors, softness)
+
+
+def _lights(
+    sky: Vector, ground: Vector, up: Vector, directions: Float64[np.ndarray, "2 3"], colors: Vector, softness: float
+) -> Lighting:
+    directions = directions / np.linalg.norm(directions, axis=1, keepdims=True)
+    return Lighting(_row(sky), _row(ground), _row(up), _row(directions), _row(colors), _row(softness))
+
+
+def _row(value: Any) -> torch.Tensor:
+    return torch.as_tensor(np.asarray(value), dtype=torch.float32)[None]
+
+
+def _albedo(rng: np.random.Generator) -> Vector:
+    """Linear RGB of a paint or cloth, dull ones more often."""
+    grey, color = rng.random() ** 1.5, rng.random(3) ** 2
+    return np.asarray(np.clip(grey + (color - grey) * rng.beta(1.2, 2.0), 0.01, 0.9))
+
+
+def _unit(vector: Vector) -> Vector:
+    return np.asarray(vector / max(float(np.linalg.norm(vector)), 1e-9))
+
+
+def _log_uniform(bounds: Range, rng: np.random.Generator) -> float:
+    low, high = bounds
+    return float(low * (high / low) ** rng.random())

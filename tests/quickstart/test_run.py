@@ -1,0 +1,73 @@
+"""The quickstart in miniature: every step runs, and the page says what was measured."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+import knuckle
+from knuckle.quickstart import Settings, quickstart
+
+TINY = Settings(hands=24, size=48, crop=32, epochs=1, backbone="test_byobnet")
+
+
+@pytest.fixture(scope="module")
+def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("photos") / "mine.jpg"
+    cv2.imwrite(str(path), np.full((60, 80, 3), 90, dtype=np.uint8))
+    return path
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory, photo: Path) -> tuple[Path, list[str]]:
+    """A finished quickstart and what it said."""
+    out, said = tmp_path_factory.mktemp("quick") / "start", list[str]()
+    assert quickstart(out, [photo], settings=TINY, say=said.append) == out / "index.html"
+    return out, said
+
+
+def test_every_step_is_announced(made: tuple[Path, list[str]]) -> None:
+    assert [sentence[:6] for sentence in made[1]] == ["1 of 4", "2 of 4", "3 of 4", "4 of 4"]
+
+
+def test_the_page_shows_what_was_measured(made: tuple[Path, list[str]]) -> None:
+    html = (made[0] / "index.html").read_text()
+    measured = json.loads((made[0] / "evaluation" / "metrics.json").read_text())
+    assert f"<b>{measured['nme']:.4f}</b>" in html
+    assert f"<b>{measured['epe']:.2f} px</b>" in html
+    assert f"{measured['hands']} hands that it had never seen" in html
+    assert all(row["name"] in html for row in measured["breakdown"]["gestures"])
+
+
+def test_the_page_needs_no_other_file(made: tuple[Path, list[str]]) -> None:
+    html = (made[0] / "index.html").read_text()
+    sources = re.findall(r'src="([^"]{0,30})', html)
+    assert len(sources) == 5, "fresh hands, gallery, PCK curve, training curves, the photo"
+    assert all(source.startswith("data:image/png;base64,") for source in sources)
+    assert "mine.jpg" in html
+    assert "http" not in html
+
+
+def test_the_test_hands_were_not_trained_on(made: tuple[Path, list[str]]) -> None:
+    parts = {name: knuckle.read(made[0] / "model" / f"{name}.json") for name in ("train", "validation", "test")}
+    groups = [set(part.group.tolist()) for part in parts.values()]
+    assert sum(map(len, groups)) == len(set.union(*groups)) == TINY.hands
+    assert len(parts["test"]) == round(TINY.hands * 0.2)
+
+
+def test_a_folder_in_use_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("keep")
+    with pytest.raises(ValueError, match="is not empty; name a folder"):
+        quickstart(tmp_path, settings=TINY)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_a_photo_that_cannot_be_read_stops_it_before_anything_is_made(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"gone\.jpg"):
+        quickstart(tmp_path / "out", [tmp_path / "gone.jpg"], settings=TINY)
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,147 @@
+"""Scenes: ranges are kept, factors are independent, and a hand follows from its number alone."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from knuckle.render.config import Framing, Lens, SceneConfig, Skin, Sleeves, Viewpoints
+from knuckle.render.scene import Scene, draw_scene, draw_scenes, stack
+
+OPTIONAL = ("shape", "viewpoints", "lens", "framing", "skin", "sleeves", "lights", "occluders", "sensor")
+# Which fields of a scene each factor may change.
+TOUCHES = {
+    "shape": {"shape"},
+    "viewpoints": {"view"},
+    "lens": {"view"},
+    "framing": {"view"},
+    "skin": {"material"},
+    "sleeves": {"material"},
+    "lights": {"lighting"},
+    "occluders": {"occluder"},
+    "sensor": {"sensor"},
+}
+
+
+def _same(first: Any, second: Any) -> bool:
+    if isinstance(first, np.ndarray):
+        return bool(np.array_equal(first, second))
+    if isinstance(first, torch.Tensor):
+        return bool(torch.equal(first, second))
+    if hasattr(first, "__dataclass_fields__") and type(first) is type(second):
+        return all(_same(getattr(first, f.name), getattr(second, f.name)) for f in fields(first))
+    return bool(first == second)
+
+
+def _without(*factors: str) -> SceneConfig:
+    off: dict[str, Any] = dict.fromkeys(factors)
+    return replace(SceneConfig(), **off)
+
+
+def _scenes(config: SceneConfig, count: int = 80) -> list[Scene]:
+    return draw_scenes(config, 3, range(count))
+
+
+def test_a_scene_follows_from_seed_and_number_alone() -> None:
+    together = draw_scenes(SceneConfig(), 5, [7, 2, 40])
+    for scene in together:
+        assert _same(scene, draw_scene(SceneConfig(), 5, scene.index))
+    assert not _same(together[0].view, draw_scene(SceneConfig(), 6, 7).view)
+    assert not _same(together[0].view, together[1].view)
+
+
+@pytest.mark.parametrize("factor", OPTIONAL)
+def test_a_factor_that_is_switched_off_leaves_the_others_alone(factor: str) -> None:
+    before = _scenes(SceneConfig(), 20)
+    after = _scenes(_without(factor), 20)
+    changed = {
+        field.name
+        for old, new in zip(before, after, strict=True)
+        for field in fields(Scene)
+        if not _same(getattr(old, field.name), getattr(new, field.name))
+    }
+    assert changed == TOUCHES[factor]
+
+
+def test_switching_off_gives_the_same_for_every_hand() -> None:
+    scenes = _scenes(_without(*OPTIONAL), 10)
+    for scene in scenes[1:]:
+        assert _same(scene.view, scenes[0].view)
+        assert _same(scene.lighting, scenes[0].lighting)
+        assert _same(scene.shape, np.zeros(12, dtype=np.float32))
+        assert _same(scene.material.dorsal, scenes[0].material.dorsal)
+        assert torch.isinf(scene.material.sleeve).all()
+        assert scene.occluder is None
+        assert scene.sensor is None
+
+
+def test_views_keep_to_their_ranges() -> None:
+    config = SceneConfig(framing=Framing(truncated=0.0))
+    lens, framing = Lens(), Framing()
+    for scene in _scenes(config):
+        view = scene.view
+        assert lens.distance[0] <= view.distance <= lens.distance[1]
+        assert lens.distortion[0] <= view.distortion <= 0
+        assert max(map(abs, view.off_axis)) <= lens.off_axis
+        assert framing.fill[0] <= view.fill <= framing.fill[1]
+        for at in view.center:  # the extent stays in the picture
+            assert view.fill / 2 - 1e-9 <= at <= 1 - view.fill / 2 + 1e-9
+
+
+def test_truncation_cuts_a_part_of_the_hand() -> None:
+    for scene in _scenes(SceneConfig(framing=Framing(truncated=1.0))):
+        view = scene.view
+        beyond = max(abs(at - 0.5) + view.fill / 2 - 0.5 for at in view.center)
+        assert 0 < beyond <= 0.3 * view.fill + 1e-9
+
+
+def test_no_view_comes_from_the_forearm() -> None:
+    for scene in _scenes(SceneConfig(viewpoints=Viewpoints(forearm=60.0)), 150):
+        to_camera = -scene.view.axes[2]
+        assert -to_camera[1] < 0.5 + 1e-9
+
+
+@pytest.mark.parametrize(
+    ("kind", "towards"),
+    [("facing", [0.0, 0.0, 1.0]), ("overhead", [0.0, 0.0, -1.0]), ("egocentric", [0.0, -0.5, -0.4])],
+)
+def test_kinds_of_viewpoints_look_from_where_they_say(kind: str, towards: list[float]) -> None:
+    only = replace(Viewpoints(egocentric=0.0, facing=0.0, overhead=0.0, oblique=0.0), **{kind: 1.0})
+    directions = np.stack([-scene.view.axes[2] for scene in _scenes(SceneConfig(viewpoints=only))])
+    mean = directions.mean(axis=0)
+    assert mean @ towards / np.linalg.norm(mean) / np.linalg.norm(towards) > 0.9
+
+
+def test_oblique_views_come_from_all_around() -> None:
+    only = Viewpoints(egocentric=0.0, facing=0.0, overhead=0.0, oblique=1.0, forearm=1.0)
+    directions = np.stack([-scene.view.axes[2] for scene in _scenes(SceneConfig(viewpoints=only), 300)])
+    assert np.abs(directions.mean(axis=0)).max() < 0.12
+    np.testing.assert_allclose((directions**2).mean(axis=0), 1 / 3, atol=0.07)
+
+
+def test_sides_and_sleeves_are_as_frequent_as_asked() -> None:
+    scenes = _scenes(SceneConfig(left_hands=0.25, sleeves=Sleeves(probability=0.7)), 400)
+    assert np.mean([scene.is_left for scene in scenes]) == pytest.approx(0.25, abs=0.08)
+    worn = [bool(torch.isfinite(scene.material.sleeve).all()) for scene in scenes]
+    assert np.mean(worn) == pytest.approx(0.7, abs=0.08)
+
+
+def test_tones_cover_the_monk_scale_evenly() -> None:
+    dark, light = (
+        _scenes(SceneConfig(skin=Skin(tone=tone, variation=0.0)), 5)[0].material.dorsal.mean()
+        for tone in ((9.0, 9.0), (0.0, 0.0))
+    )
+    brightness = [float(scene.material.dorsal.mean()) for scene in _scenes(SceneConfig(), 300)]
+    assert min(brightness) < 1.5 * float(dark)
+    assert max(brightness) > 0.85 * float(light)
+
+
+def test_stacked_rows_keep_their_order() -> None:
+    scenes = _scenes(SceneConfig(), 4)
+    stacked = stack([scene.material for scene in scenes])
+    assert stacked.offset.shape == (4, 3)
+    assert torch.equal(stacked.offset[2], scenes[2].material.offset[0])

@@ -55,11 +55,11 @@ class Settings:
         backbone: a timm network.
     """
 
-    hands: int = 2000
+    hands: int = 2400
     size: int = 128
-    crop: int = 96
+    crop: int = 64
     epochs: int = 12
-    backbone: str = "resnet18"
+    backbone: str = "resnet10t"
 
 
 def quickstart(
@@ -137,7 +137,7 @@ def recipe(labels: Path, settings: Settings) -> Recipe:
             "epochs": settings.epochs,
             "batch": 16,
             "optimizer": "adamw",
-            "learning_rate": 1e-3,
+            "learning_rate": 2e-3,
             "weight_decay": 0.05,
             "schedule": {"kind": "cosine"},
             "warmup_iterations": 30,
@@ -145,7 +145,8 @@ def recipe(labels: Path, settings: Settings) -> Recipe:
             "clip_norm": 1.0,
             "ema_decay": 0.98,
             "save_best": "nme",
-            "validate_every": 2,
+            "validate_every": 3,
+            "channels_last": True,
         },
         "device": "cpu",
     }

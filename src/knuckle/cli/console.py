@@ -19,6 +19,17 @@ def say(sentence: str) -> None:
     typer.echo(sentence, err=True)
 
 
+def say_first(sentences: Sequence[str], heading: str, most: int, rest_is: str) -> None:
+    """A heading with the number of sentences, the first few, and where the rest is; nothing where there are none."""
+    if not sentences:
+        return
+    say(f"{heading}: {len(sentences):,}")
+    for sentence in sentences[:most]:
+        say(f"  {sentence}")
+    if len(sentences) > most:
+        say(f"  ... and {len(sentences) - most:,} more, {rest_is}.")
+
+
 def print_table(header: Sequence[str], rows: Sequence[Sequence[object]], title: str = "") -> None:
     """A table in aligned columns to stdout: numbers to the right, text to the left.
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import typer
 
-from knuckle.cli.console import print_table, progress, say
+from knuckle.cli.console import print_table, progress, say, say_first
 
 if TYPE_CHECKING:
     from knuckle.evaluate import Report
@@ -72,7 +72,12 @@ def evaluate(
     _print_report(report)
     for note in notes:
         say(note)
-    _say_skipped(report.skipped)
+    say_first(
+        report.skipped,
+        "Skipped samples, which are not in these numbers",
+        MOST_SKIPPED,
+        "listed in skipped.txt with --out",
+    )
     if out is not None:
         say(f"Wrote {out}.")
 
@@ -141,13 +146,3 @@ def _print_parts(title: str, rows: Sequence[Row], *, example: bool = False) -> N
         print_table((*header, "worst image"), worst, title=title)
     else:
         print_table(header, cells, title=title)
-
-
-def _say_skipped(skipped: tuple[str, ...]) -> None:
-    if not skipped:
-        return
-    say(f"Skipped samples, which are not in these numbers: {len(skipped):,}")
-    for sentence in skipped[:MOST_SKIPPED]:
-        say(f"  {sentence}")
-    if len(skipped) > MOST_SKIPPED:
-        say(f"  ... and {len(skipped) - MOST_SKIPPED:,} more, listed in skipped.txt with --out.")

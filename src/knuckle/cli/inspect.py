@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import typer
 
-from knuckle.cli.console import print_table, say
+from knuckle.cli.console import print_table, say, say_first
 
 if TYPE_CHECKING:
     from knuckle.data.inspect import Inspection
@@ -52,7 +52,7 @@ def inspect(
     _print_suspicions(found)
     for note in found.notes:
         typer.echo(note)
-    _say_skipped(found.skipped)
+    say_first(found.skipped, "Records that could not be read", MOST_SKIPPED, "listed in inspect.json with --out")
     if out is None or len(found.hands) == 0:
         return
     write_inspection(found, out)
@@ -110,13 +110,3 @@ def _print_suspicions(found: Inspection) -> None:
         title=f"Suspicious labels, the worst first: {len(found.suspicions):,}",
     )
     typer.echo()
-
-
-def _say_skipped(skipped: list[str]) -> None:
-    if not skipped:
-        return
-    say(f"Records that could not be read: {len(skipped):,}")
-    for sentence in skipped[:MOST_SKIPPED]:
-        say(f"  {sentence}")
-    if len(skipped) > MOST_SKIPPED:
-        say(f"  ... and {len(skipped) - MOST_SKIPPED:,} more, listed in inspect.json with --out.")

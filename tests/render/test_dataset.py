@@ -47,7 +47,7 @@ def test_labels_come_without_pictures_too() -> None:
 
 def test_the_picture_shows_the_hand_where_the_labels_are() -> None:
     """Without background, objects and sensor, visible keypoints lie on pixels that are not the plain grey."""
-    config = SceneConfig(backgrounds=None, occluders=None, sensor=None)
+    config = SceneConfig(backgrounds=None, occluders=None, companions=None, sensor=None)
     images, hands = render(6, seed=4, size=96, config=config, device="cpu")
     differs = (images != 120).any(axis=-1)
     for row in range(len(hands)):
@@ -58,7 +58,15 @@ def test_the_picture_shows_the_hand_where_the_labels_are() -> None:
 def test_a_left_hand_is_the_mirror_of_a_right_one() -> None:
     """Same pose, same camera, lamp in the middle: the pictures mirror each other, and so do the labels."""
     plain = SceneConfig(
-        shape=None, viewpoints=None, lens=None, framing=None, lights=None, backgrounds=None, occluders=None, sensor=None
+        shape=None,
+        viewpoints=None,
+        lens=None,
+        framing=None,
+        lights=None,
+        backgrounds=None,
+        occluders=None,
+        companions=None,
+        sensor=None,
     )
     _, right = render(4, size=96, config=replace(plain, left_hands=0.0), device="cpu")
     _, left = render(4, size=96, config=replace(plain, left_hands=1.0), device="cpu")
@@ -70,7 +78,7 @@ def test_a_left_hand_is_the_mirror_of_a_right_one() -> None:
 
 def test_photos_serve_as_backgrounds(tmp_path: Path) -> None:
     write_image(tmp_path / "blue.png", np.full((60, 60, 3), (10, 20, 200), dtype=np.uint8))
-    config = SceneConfig(backgrounds=Photos(tmp_path), occluders=None, sensor=None, framing=None)
+    config = SceneConfig(backgrounds=Photos(tmp_path), occluders=None, companions=None, sensor=None, framing=None)
     images, _ = render(2, size=SIZE, config=config, device="cpu")
     assert (images == (10, 20, 200)).all(axis=-1).mean() > 0.2
 

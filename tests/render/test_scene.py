@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import torch
 
+from knuckle.render.camera import View
 from knuckle.render.config import Framing, Lens, SceneConfig, Skin, Sleeves, Viewpoints
 from knuckle.render.scene import Scene, draw_scene, draw_scenes, stack
 
-OPTIONAL = ("shape", "viewpoints", "lens", "framing", "skin", "sleeves", "lights", "occluders", "sensor")
-# Which fields of a scene each factor may change.
+OPTIONAL = ("shape", "viewpoints", "lens", "framing", "skin", "sleeves", "lights", "occluders", "sensor", "companions")
+# Which fields of a scene and its first hand each factor may change.
 TOUCHES = {
     "shape": {"shape"},
     "viewpoints": {"view"},
@@ -24,10 +25,13 @@ TOUCHES = {
     "lights": {"lighting"},
     "occluders": {"occluder"},
     "sensor": {"sensor"},
+    "companions": set(),
 }
 
 
 def _same(first: Any, second: Any) -> bool:
+    if isinstance(first, tuple) and isinstance(second, tuple):
+        return len(first) == len(second) and all(map(_same, first, second))
     if isinstance(first, np.ndarray):
         return bool(np.array_equal(first, second))
     if isinstance(first, torch.Tensor):
@@ -40,6 +44,17 @@ def _same(first: Any, second: Any) -> bool:
 def _without(*factors: str) -> SceneConfig:
     off: dict[str, Any] = dict.fromkeys(factors)
     return replace(SceneConfig(), **off)
+
+
+def _values(scene: Scene) -> dict[str, Any]:
+    """What was drawn for a picture and its first hand."""
+    parts = (scene, scene.figures[0])
+    return {f.name: getattr(part, f.name) for part in parts for f in fields(part) if f.name != "figures"}
+
+
+def _view(scene: Scene) -> View:
+    assert isinstance(scene.view, View)
+    return scene.view
 
 
 def _scenes(config: SceneConfig, count: int = 80) -> list[Scene]:
@@ -59,10 +74,10 @@ def test_a_factor_that_is_switched_off_leaves_the_others_alone(factor: str) -> N
     before = _scenes(SceneConfig(), 20)
     after = _scenes(_without(factor), 20)
     changed = {
-        field.name
+        name
         for old, new in zip(before, after, strict=True)
-        for field in fields(Scene)
-        if not _same(getattr(old, field.name), getattr(new, field.name))
+        for name, value in _values(new).items()
+        if not _same(_values(old)[name], value)
     }
     assert changed == TOUCHES[factor]
 
@@ -70,12 +85,13 @@ def test_a_factor_that_is_switched_off_leaves_the_others_alone(factor: str) -> N
 def test_switching_off_gives_the_same_for_every_hand() -> None:
     scenes = _scenes(_without(*OPTIONAL), 10)
     for scene in scenes[1:]:
+        (figure,) = scene.figures
         assert _same(scene.view, scenes[0].view)
         assert _same(scene.lighting, scenes[0].lighting)
-        assert _same(scene.shape, np.zeros(12, dtype=np.float32))
-        assert _same(scene.material.dorsal, scenes[0].material.dorsal)
-        assert torch.isinf(scene.material.sleeve).all()
-        assert scene.occluder is None
+        assert _same(figure.shape, np.zeros(12, dtype=np.float32))
+        assert _same(figure.material.dorsal, scenes[0].figures[0].material.dorsal)
+        assert torch.isinf(figure.material.sleeve).all()
+        assert figure.occluder is None
         assert scene.sensor is None
 
 
@@ -83,7 +99,7 @@ def test_views_keep_to_their_ranges() -> None:
     config = SceneConfig(framing=Framing(truncated=0.0))
     lens, framing = Lens(), Framing()
     for scene in _scenes(config):
-        view = scene.view
+        view = _view(scene)
         assert lens.distance[0] <= view.distance <= lens.distance[1]
         assert lens.distortion[0] <= view.distortion <= 0
         assert max(map(abs, view.off_axis)) <= lens.off_axis
@@ -94,14 +110,14 @@ def test_views_keep_to_their_ranges() -> None:
 
 def test_truncation_cuts_a_part_of_the_hand() -> None:
     for scene in _scenes(SceneConfig(framing=Framing(truncated=1.0))):
-        view = scene.view
+        view = _view(scene)
         beyond = max(abs(at - 0.5) + view.fill / 2 - 0.5 for at in view.center)
         assert 0 < beyond <= 0.3 * view.fill + 1e-9
 
 
 def test_no_view_comes_from_the_forearm() -> None:
     for scene in _scenes(SceneConfig(viewpoints=Viewpoints(forearm=60.0)), 150):
-        to_camera = -scene.view.axes[2]
+        to_camera = -_view(scene).axes[2]
         assert -to_camera[1] < 0.5 + 1e-9
 
 
@@ -111,37 +127,37 @@ def test_no_view_comes_from_the_forearm() -> None:
 )
 def test_kinds_of_viewpoints_look_from_where_they_say(kind: str, towards: list[float]) -> None:
     only = replace(Viewpoints(egocentric=0.0, facing=0.0, overhead=0.0, oblique=0.0), **{kind: 1.0})
-    directions = np.stack([-scene.view.axes[2] for scene in _scenes(SceneConfig(viewpoints=only))])
+    directions = np.stack([-_view(scene).axes[2] for scene in _scenes(SceneConfig(viewpoints=only))])
     mean = directions.mean(axis=0)
     assert mean @ towards / np.linalg.norm(mean) / np.linalg.norm(towards) > 0.9
 
 
 def test_oblique_views_come_from_all_around() -> None:
     only = Viewpoints(egocentric=0.0, facing=0.0, overhead=0.0, oblique=1.0, forearm=1.0)
-    directions = np.stack([-scene.view.axes[2] for scene in _scenes(SceneConfig(viewpoints=only), 300)])
+    directions = np.stack([-_view(scene).axes[2] for scene in _scenes(SceneConfig(viewpoints=only), 300)])
     assert np.abs(directions.mean(axis=0)).max() < 0.12
     np.testing.assert_allclose((directions**2).mean(axis=0), 1 / 3, atol=0.07)
 
 
 def test_sides_and_sleeves_are_as_frequent_as_asked() -> None:
-    scenes = _scenes(SceneConfig(left_hands=0.25, sleeves=Sleeves(probability=0.7)), 400)
-    assert np.mean([scene.is_left for scene in scenes]) == pytest.approx(0.25, abs=0.08)
-    worn = [bool(torch.isfinite(scene.material.sleeve).all()) for scene in scenes]
+    scenes = _scenes(SceneConfig(left_hands=0.25, sleeves=Sleeves(probability=0.7, short=0.0)), 400)
+    assert np.mean([scene.figures[0].is_left for scene in scenes]) == pytest.approx(0.25, abs=0.08)
+    worn = [bool(torch.isfinite(scene.figures[0].material.sleeve).all()) for scene in scenes]
     assert np.mean(worn) == pytest.approx(0.7, abs=0.08)
 
 
 def test_tones_cover_the_monk_scale_evenly() -> None:
     dark, light = (
-        _scenes(SceneConfig(skin=Skin(tone=tone, variation=0.0)), 5)[0].material.dorsal.mean()
+        _scenes(SceneConfig(skin=Skin(tone=tone, variation=0.0)), 5)[0].figures[0].material.dorsal.mean()
         for tone in ((9.0, 9.0), (0.0, 0.0))
     )
-    brightness = [float(scene.material.dorsal.mean()) for scene in _scenes(SceneConfig(), 300)]
+    brightness = [float(scene.figures[0].material.dorsal.mean()) for scene in _scenes(SceneConfig(), 300)]
     assert min(brightness) < 1.5 * float(dark)
     assert max(brightness) > 0.85 * float(light)
 
 
 def test_stacked_rows_keep_their_order() -> None:
     scenes = _scenes(SceneConfig(), 4)
-    stacked = stack([scene.material for scene in scenes])
+    stacked = stack([scene.figures[0].material for scene in scenes])
     assert stacked.offset.shape == (4, 3)
-    assert torch.equal(stacked.offset[2], scenes[2].material.offset[0])
+    assert torch.equal(stacked.offset[2], scenes[2].figures[0].material.offset[0])

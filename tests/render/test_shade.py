@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from knuckle.render.anatomy import ANGLES, pose
+from knuckle.render.arm import extend_arms
+from knuckle.render.camera import Camera
+from knuckle.render.jewelry import Jewelry, Jewels, draw_jewels
 from knuckle.render.light import Lighting
+from knuckle.render.scene import stack
 from knuckle.render.shade import CHUNK, Layer, load_skin, render_layer, wear_sleeves
 from knuckle.render.skin import Material, rows_of, skin_tones
 
@@ -77,14 +82,19 @@ class Hands:
         keypoints = to_camera(posed.keypoints)
         shift = torch.tensor([0.0, 0.0, DISTANCE]) - keypoints.mean(1, keepdim=True)
         self.keypoints = keypoints + shift
-        self.normals = to_camera(self.model.asset.normals(posed.vertices))
-        self.vertices = wear_sleeves(self.model, to_camera(posed.vertices), self.normals, self.material.sleeve) + shift
+        focal = torch.full((count,), 0.8 * size * DISTANCE / 180)
+        middle = torch.full((count, 2), (size - 1) / 2)
+        camera = Camera(torch.eye(3).expand(count, 3, 3), torch.zeros(count, 3), focal, middle, torch.zeros(count))
+        hands = to_camera(posed.vertices) + shift, to_camera(self.model.asset.normals(posed.vertices))
+        bare, self.normals = extend_arms(self.model.arm, *hands, self.keypoints, [20.0] * count, camera, size)
+        self.vertices = wear_sleeves(self.model, bare, self.normals, self.material.sleeve)
+        self.jewels = stack([draw_jewels(Jewelry(ring=0.7, wrist=0.7), np.random.default_rng(k)) for k in range(count)])
 
     def xy(self) -> Tensor:
         focal = 0.8 * self.size * DISTANCE / 180
         return self.vertices[..., :2] / self.vertices[..., 2:].clamp_min(100) * focal + (self.size - 1) / 2
 
-    def render(self, rows: slice = slice(None)) -> Layer:
+    def render(self, rows: slice = slice(None), lamp: Tensor | None = None) -> Layer:
         return render_layer(
             self.model,
             self.vertices[rows],
@@ -93,8 +103,10 @@ class Hands:
             self.xy()[rows],
             self.mirrored[rows],
             rows_of(self.material, rows),
+            rows_of(self.jewels, rows),
             rows_of(self.lighting, rows),
             (self.size, self.size),
+            lamp=lamp,
         )
 
 
@@ -161,6 +173,23 @@ def test_without_light_there_is_nothing_to_see() -> None:
     assert (layer.color == 0).all()
 
 
+def test_light_past_other_things_is_multiplied_onto_the_main_lamp_alone() -> None:
+    hands = Hands(3)
+    free = hands.render()
+    ones = torch.ones(hands.vertices.shape[:2])
+    for lit, shared in zip(hands.render(lamp=ones), free, strict=True):
+        assert torch.equal(lit, shared)  # to the last bit: a hand may have company that stands in a shadow
+    shaded = hands.render(lamp=ones * torch.tensor([0.0, 0.5, 1.0])[:, None]).color
+    colors = hands.lighting.colors.clone()
+    colors[:, 0] = 0
+    hands.lighting = replace(hands.lighting, colors=colors)
+    dark = hands.render().color
+    torch.testing.assert_close(shaded[0], dark[0])
+    torch.testing.assert_close(shaded[1], (dark[1] + free.color[1]) / 2)
+    assert torch.equal(shaded[2], free.color[2])
+    assert float((free.color - dark).mean()) > 0.01
+
+
 def test_darker_tones_make_darker_pictures() -> None:
     means = []
     for monk in (0.0, 3.0, 6.0, 9.0):
@@ -182,6 +211,7 @@ def test_a_sleeve_has_its_colour_and_stands_off_the_arm() -> None:
     torch.testing.assert_close(moved[:, hands.model.skin.y < -40].mean(), torch.tensor(4.0), atol=1e-2, rtol=0)
 
     green = torch.tensor([[0.0, 0.8, 0.0]]).expand(6, -1)
+    hands.jewels = stack([draw_jewels(None, np.random.default_rng(0))] * 6)
     counts = []
     for start in (torch.inf, 30.0):
         hands.material = replace(hands.material, sleeve=never.clamp_max(start), cloth=green, stripe_period=never)
@@ -203,6 +233,7 @@ def test_a_gpu_paints_the_same_picture() -> None:
         hands.xy().cuda(),
         hands.mirrored.cuda(),
         Material(**{name: value.cuda() for name, value in vars(hands.material).items()}),
+        Jewels(**{name: value.cuda() for name, value in vars(hands.jewels).items()}),
         Lighting(**{name: value.cuda() for name, value in vars(hands.lighting).items()}),
         (SIZE, SIZE),
     )

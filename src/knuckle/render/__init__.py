@@ -1,6 +1,7 @@
 """Rendered hands: an endless, exactly labelled dataset made by code.
 
-`render` makes pictures with their labels; a `SceneConfig` says what varies. Needs PyTorch:
+`render` makes pictures of one hand each with their labels, `render_scenes` whole scenes; a `SceneConfig` says
+what varies. Needs PyTorch:
 `pip install 'knuckle[train]'`.
 """
 
@@ -11,11 +12,15 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from knuckle.render.config import SceneConfig
-    from knuckle.render.dataset import render
+    from knuckle.render.dataset import render, render_scenes
 
-_HOMES = {"SceneConfig": "knuckle.render.config", "render": "knuckle.render.dataset"}
+_HOMES = {
+    "SceneConfig": "knuckle.render.config",
+    "render": "knuckle.render.dataset",
+    "render_scenes": "knuckle.render.dataset",
+}
 
-__all__ = ["SceneConfig", "render"]
+__all__ = ["SceneConfig", "render", "render_scenes"]
 
 
 def __getattr__(name: str) -> object:

@@ -18,7 +18,7 @@ from knuckle.render.mesh import HandAsset, load_asset
 
 
 class Bones(NamedTuple):
-    """Right hands of mean shape in hand space, millimetres.
+    """Right hands in hand space, millimetres.
 
     Attributes:
         rotations: (b, bones, 3, 3) of each bone of `mesh.BONES` from its rest pose.
@@ -39,14 +39,24 @@ def mean_hand() -> HandAsset:
     return HandAsset(**{name: t.double() if t.is_floating_point() else t for name, t in tensors.items()})
 
 
-def bend(angles: Float64[Tensor, "b 24"]) -> Bones:
-    """The bones at angles in degrees (columns as in `anatomy.ANGLES`). Differentiable."""
+def bend(angles: Float64[Tensor, "b 24"], shape: Float64[Tensor, "b 12"] | None = None) -> Bones:
+    """The bones at angles in degrees (columns as in `anatomy.ANGLES`). Differentiable.
+
+    Args:
+        angles: degrees.
+        shape: coefficients of each hand's shape; the mean hand where None.
+    """
     asset = mean_hand()
-    rotations, shifts = anatomy._bone_motions(asset, angles, asset.bone_heads.expand(len(angles), -1, -1))
-    heads = (rotations @ asset.bone_heads[..., None])[..., 0] + shifts
+    rest = asset.bone_heads.expand(len(angles), -1, -1)
+    if shape is not None:
+        rest = anatomy._blend(asset.bone_heads, asset.shape_heads, shape)
+    rotations, shifts = anatomy._bone_motions(asset, angles, rest)
+    heads = (rotations @ rest[..., None])[..., 0] + shifts
     return Bones(rotations, heads, rotations @ asset.bone_frames)
 
 
-def keypoints(angles: Float64[Tensor, "b 24"]) -> Float64[Tensor, "b 21 3"]:
+def keypoints(
+    angles: Float64[Tensor, "b 24"], shape: Float64[Tensor, "b 12"] | None = None
+) -> Float64[Tensor, "b 21 3"]:
     """The 21 keypoints at angles in degrees. Differentiable."""
-    return anatomy.pose_keypoints(mean_hand(), angles)
+    return anatomy.pose_keypoints(mean_hand(), angles, shape)

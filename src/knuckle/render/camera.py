@@ -44,8 +44,36 @@ class View:
 
 
 @dataclass(frozen=True)
+class WideView:
+    """A camera that looks at a whole scene, with the optical axis in the middle of the picture.
+
+    Attributes:
+        half_width: tangent of half the angle that the picture shows, in each direction.
+        distortion: lambda of the division model, at most 0 (barrel); see `Camera.project`.
+    """
+
+    half_width: float
+    distortion: float
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where a hand stands before a camera that was not set up for it.
+
+    Attributes:
+        hand_to_camera: (3, 3) from hand space, as posed for a right hand, to the camera's axes; orthogonal, with
+            determinant -1 for a left hand.
+        shift: (3,) mm along the camera's axes, to the hand's wrist: from the camera in a `WideView`, from the wrist
+            of the hand that is looked at in a `View`.
+    """
+
+    hand_to_camera: Float64[np.ndarray, "3 3"]
+    shift: Float64[np.ndarray, " 3"]
+
+
+@dataclass(frozen=True)
 class Camera:
-    """Pinhole cameras with radial distortion, one a hand.
+    """Pinhole cameras with radial distortion, one a hand or one a picture.
 
     Attributes:
         hand_to_camera: (B, 3, 3), orthogonal; its determinant is -1 for a left hand.
@@ -84,9 +112,28 @@ class Camera:
         straight = bent / (1 + self.distortion[:, None, None] * bent.square().sum(-1, keepdim=True))
         return torch.cat([straight, torch.ones_like(straight[..., :1])], dim=-1)
 
+    def rows(self, rows: Sequence[int]) -> Camera:
+        """Some of the cameras; a row may come more than once."""
+        chosen = torch.as_tensor(list(rows), dtype=torch.long, device=self.focal.device)
+        return Camera(*(getattr(self, field.name)[chosen] for field in fields(self)))
+
+    def of_hands(self, pictures: Sequence[int], placements: Sequence[Placement | None]) -> Camera:
+        """From one camera a picture to one a hand, which differ in where the hand stands.
+
+        Args:
+            pictures: the row of each hand's picture.
+            placements: of each hand; None for the hand that the picture's camera was set up for.
+        """
+        one = self.rows(pictures)
+        for row, placement in enumerate(placements):
+            if placement is not None:
+                one.hand_to_camera[row] = torch.from_numpy(placement.hand_to_camera.astype(np.float32))
+                one.translation[row] += torch.from_numpy(placement.shift.astype(np.float32)).to(one.focal.device)
+        return one
+
     def pixel_rays(self, row: int, size: int) -> Float32[np.ndarray, "size size 3"]:
         """The rays through all pixels of one camera's square picture."""
-        one = Camera(*(getattr(self, field.name)[row : row + 1].cpu() for field in fields(self)))
+        one = Camera(*(getattr(self.rows([row]), field.name).cpu() for field in fields(self)))
         line = torch.arange(size, dtype=torch.float32)
         y, x = torch.meshgrid(line, line, indexing="ij")
         return one.rays(torch.stack([x, y], dim=-1).reshape(1, -1, 2)).reshape(size, size, 3).numpy()
@@ -150,6 +197,19 @@ def place_cameras(
     focal = column([view.fill for view in views]) * size / (high - low).amax(dim=1)
     center = column([view.center for view in views]) * size - 0.5
     return Camera(hand_to_camera, translation, focal, center - (low + high) / 2 * focal[:, None], distortion)
+
+
+def wide_cameras(views: Sequence[WideView], size: int, device: torch.device) -> Camera:
+    """The cameras of whole scenes: hands stand in camera space themselves (`Placement`)."""
+    half = torch.tensor([view.half_width for view in views], dtype=torch.float32, device=device)
+    middle = (size - 1) / 2
+    return Camera(
+        hand_to_camera=torch.eye(3, device=device).repeat(len(views), 1, 1),
+        translation=torch.zeros(len(views), 3, device=device),
+        focal=size / 2 / half,
+        principal=torch.full((len(views), 2), middle, device=device),
+        distortion=torch.tensor([view.distortion for view in views], dtype=torch.float32, device=device),
+    )
 
 
 def _rotate(matrix: Float[Tensor, "B 3 3"], points: Float[Tensor, "B N 3"]) -> Float[Tensor, "B N 3"]:

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from knuckle.render.backgrounds import Photos, Procedural
+from knuckle.render.companions import Companions
+from knuckle.render.jewelry import Jewelry
 from knuckle.render.occluders import OccluderRanges
 from knuckle.render.poses import PoseMix
 from knuckle.render.sensor import SensorRanges
@@ -97,17 +99,21 @@ class Skin:
 
 @dataclass(frozen=True)
 class Sleeves:
-    """Clothes on the forearm.
+    """Clothes on the arm.
 
     Attributes:
-        probability: of a sleeve; else the arm is bare.
+        probability: of a sleeve on the forearm.
         distance: from the wrist to its end, mm.
         striped: part of the sleeves with stripes.
+        short: part of the other arms with a sleeve on the upper arm; the rest are bare.
+        short_distance: from the wrist to the end of such a sleeve, mm; the elbow lies at about 220.
     """
 
     probability: float = 0.55
     distance: Range = (6.0, 150.0)
     striped: float = 0.3
+    short: float = 0.5
+    short_distance: Range = (280.0, 420.0)
 
 
 @dataclass(frozen=True)
@@ -119,7 +125,7 @@ class Lights:
         second: strength of the second one.
         ambient: strength of the light from all around.
         diffuse: probability that there is no lamp, as under an overcast sky.
-        tint: standard deviation of the log colour.
+        tint: standard deviation of each light's warmth: the log of red, and of what blue lacks.
         contrast: ground light over sky light.
     """
 
@@ -127,8 +133,40 @@ class Lights:
     second: Range = (0.0, 0.8)
     ambient: Range = (0.2, 0.9)
     diffuse: float = 0.15
-    tint: float = 0.12
+    tint: float = 0.07
     contrast: Range = (0.25, 1.0)
+
+
+@dataclass(frozen=True)
+class WholeScenes:
+    """Pictures of whole scenes, as `render_scenes` makes them; the other factors hold for them, too.
+
+    Attributes:
+        hands: weights of 0, 1, 2... hands in a picture.
+        fill: longer side of the largest hand's keypoints over the picture's side; log-uniform. Several hands share
+            the picture: its upper end is divided by the root of their number.
+        smaller: size of the other hands over the largest one's; log-uniform.
+        other_person: probability that a hand belongs to another person than the one before. Nobody has three.
+        together: probability that a hand stands near another one as `Companions` do.
+        truncated: probability of a hand that the frame cuts off.
+        beyond: largest part of its extent that is cut off then.
+        angle: degrees that the picture shows; a large hand makes it narrower.
+        nearest: mm from the camera to the largest hand, at least.
+        distractors: fewest and most heads and bare arms beyond the hands.
+        skin_colored: part of them in the colours of skin.
+    """
+
+    hands: tuple[float, ...] = (0.12, 0.33, 0.31, 0.14, 0.10)
+    fill: Range = (0.15, 1.0)
+    smaller: Range = (0.6, 1.0)
+    other_person: float = 0.35
+    together: float = 0.2
+    truncated: float = 0.15
+    beyond: float = 0.35
+    angle: Range = (30.0, 75.0)
+    nearest: float = 230.0
+    distractors: tuple[int, int] = (0, 3)
+    skin_colored: float = 0.7
 
 
 @dataclass(frozen=True)
@@ -144,10 +182,13 @@ class SceneConfig:
         framing: None: 65 % of the picture, in its centre.
         skin: None: one even medium tone.
         sleeves: None: bare arms.
+        jewelry: None: no rings, bracelets and watches.
         lights: None: one lamp from above left of the camera.
         backgrounds: made by code, or from photos; None: plain grey.
         occluders: None: no objects.
+        companions: None: no second hand.
         sensor: None: linear light to sRGB, no noise, no blur, no JPEG.
+        whole: what whole scenes hold; nothing for pictures of one hand.
     """
 
     poses: PoseMix = field(default_factory=PoseMix)
@@ -158,7 +199,10 @@ class SceneConfig:
     framing: Framing | None = field(default_factory=Framing)
     skin: Skin | None = field(default_factory=Skin)
     sleeves: Sleeves | None = field(default_factory=Sleeves)
+    jewelry: Jewelry | None = field(default_factory=Jewelry)
     lights: Lights | None = field(default_factory=Lights)
     backgrounds: Procedural | Photos | None = field(default_factory=Procedural)
     occluders: OccluderRanges | None = field(default_factory=OccluderRanges)
+    companions: Companions | None = field(default_factory=Companions)
     sensor: SensorRanges | None = field(default_factory=SensorRanges)
+    whole: WholeScenes = field(default_factory=WholeScenes)

@@ -1,4 +1,4 @@
-"""A folder of rendered hands: images, annotations, a contact sheet; an interrupted one is gone on with.
+"""A folder of rendered pictures: images, annotations, a contact sheet; an interrupted one is gone on with.
 
 out/images/00000000.jpg ...   the pictures, numbered as in their sequence
 out/annotations.json          COCO keypoints: what `Hands` holds
@@ -6,6 +6,7 @@ out/annotations.csv           the same as a table, one row a keypoint
 out/labels.npz                all of `Labels`: 3D keypoints, joint angles, cameras
 out/contact_sheet.png         the first hands with their keypoints
 out/settings.json             what the folder was rendered with
+out/pictures.csv              of whole scenes: how many hands each picture shows, which may be none
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from jaxtyping import UInt8
 import knuckle
 from knuckle.draw import contact_sheet, draw_hands, write_image
 from knuckle.formats import write
-from knuckle.hands import Hands
+from knuckle.formats.coco import write_coco
+from knuckle.hands import LEFT, Hands
 from knuckle.render.config import SceneConfig
 from knuckle.render.dataset import label_batches, render_batches
 from knuckle.render.labels import Labels
@@ -31,6 +33,10 @@ from knuckle.skeleton import GESTURES
 
 JPEG_QUALITY: Final = 92
 ON_THE_SHEET: Final = 24
+
+
+def _ignore(done: int) -> None:
+    """Shows no progress."""
 
 
 def render_folder(
@@ -42,7 +48,7 @@ def render_folder(
     config: SceneConfig | None = None,
     device: str | None = None,
     batch: int = 32,
-    progress: Callable[[int], None] = lambda done: None,
+    progress: Callable[[int], None] = _ignore,
 ) -> tuple[Hands, int]:
     """Render hands into a folder; pictures that are there already are kept.
 
@@ -63,34 +69,77 @@ def render_folder(
         ValueError: the folder was rendered with other settings or holds something else, a number is out of
             range, or a file cannot be written.
     """
+    return _render(out, count, seed, size, config or SceneConfig(), device, batch, progress, whole=False)
+
+
+def render_scenes_folder(
+    out: Path,
+    count: int,
+    seed: int = 0,
+    size: int = 512,
+    *,
+    config: SceneConfig | None = None,
+    device: str | None = None,
+    batch: int = 8,
+    progress: Callable[[int], None] = _ignore,
+) -> tuple[Hands, int]:
+    """Render whole scenes into a folder, as `render_folder` does with single hands; arguments and errors likewise.
+
+    `count` is the number of pictures. Those without a hand are among the images of the COCO file, without an
+    annotation, and in pictures.csv.
+    """
+    return _render(out, count, seed, size, config or SceneConfig(), device, batch, progress, whole=True)
+
+
+def _render(
+    out: Path,
+    count: int,
+    seed: int,
+    size: int,
+    config: SceneConfig,
+    device: str | None,
+    batch: int,
+    progress: Callable[[int], None],
+    *,
+    whole: bool,
+) -> tuple[Hands, int]:
     if count < 1:
         raise ValueError(f"count must be at least 1, got {count}.")
-    config = config or SceneConfig()
     names = [f"images/{index:08d}.jpg" for index in range(count)]
     try:
-        _begin(out, _settings(seed, size, config))
+        _begin(out, {"pictures": "whole scenes" if whole else "single hands"} | settings(seed, size, config))
         missing = [index for index, name in enumerate(names) if not (out / name).is_file()]
         kept = sorted(set(range(count)) - set(missing))
-        done, parts = len(kept), []
-        progress(done)
-        for images, labels in render_batches(missing, seed, size, config=config, device=device, batch=batch):
-            for index, image in zip(labels.index, images, strict=True):
+        done, parts = 0, []
+        progress(len(kept))
+        for images, labels in render_batches(
+            missing, seed, size, config=config, device=device, batch=batch, whole=whole
+        ):
+            for index, image in zip(missing[done : done + len(images)], images, strict=True):
                 _write_jpeg(out / names[index], image)
             parts.append(labels)
-            done += len(labels)
-            progress(done)
-        parts += label_batches(kept, seed, size, config=config, device=device, batch=batch)
+            done += len(images)
+            progress(len(kept) + done)
+        parts += label_batches(kept, seed, size, config=config, device=device, batch=batch, whole=whole)
         labels = Labels.concat(parts)
-        labels = labels.rows(np.argsort(labels.index))
-        hands = labels.hands(names).replace(root=out)
-        _write_annotations(out, hands, labels)
+        labels = labels.rows(np.argsort(labels.index, kind="stable"))
+        hands = labels.hands([names[index] for index in labels.index], boxes="skin" if whole else "keypoints")
+        hands = hands.replace(root=out)
+        if whole:
+            _write_counts(out, names, labels)
+        _write_annotations(out, names, hands, labels, boxes=whole)
     except OSError as error:
         raise ValueError(f"{error.filename or out} cannot be written ({error.strerror or error}).") from error
     return hands, len(missing)
 
 
-def _settings(seed: int, size: int, config: SceneConfig) -> dict[str, Any]:
-    """What the pictures follow from, as JSON holds it."""
+def is_finished(out: Path) -> bool:
+    """Whether `render_folder` has come to its end there; the contact sheet is the last that it writes."""
+    return (out / "contact_sheet.png").is_file()
+
+
+def settings(seed: int, size: int, config: SceneConfig) -> dict[str, Any]:
+    """What pictures follow from besides their numbers, as JSON holds it."""
     given = {"version": knuckle.__version__, "seed": seed, "size": size, "config": asdict(config)}
     return dict(json.loads(json.dumps(given, default=_plain)))
 
@@ -139,13 +188,21 @@ def _write_jpeg(path: Path, image: UInt8[np.ndarray, "h w 3"]) -> None:
     part.replace(path)
 
 
-def _write_annotations(out: Path, hands: Hands, labels: Labels) -> None:
-    write(hands, out / "annotations.json", "coco")
+def _write_annotations(out: Path, names: Sequence[str], hands: Hands, labels: Labels, *, boxes: bool) -> None:
+    shown = set(labels.index.tolist())
+    without = {name: (labels.size, labels.size) for index, name in enumerate(names) if index not in shown}
+    write_coco(hands, out / "annotations.json", without)
     write(hands, out / "annotations.csv", "table")
     np.savez_compressed(out / "labels.npz", **{field.name: getattr(labels, field.name) for field in fields(labels)})
-    some = hands[:ON_THE_SHEET]
-    tiles = [draw_hands(_read(path), hand) for path, hand in zip(some.paths(), some, strict=True)]
-    write_image(out / "contact_sheet.png", contact_sheet(tiles, _captions(some)))
+    some = [hands[labels.index == index] for index in range(min(len(names), ON_THE_SHEET))]
+    tiles = [draw_hands(_read(out / name), of, boxes=boxes) for name, of in zip(names, some, strict=False)]
+    write_image(out / "contact_sheet.png", contact_sheet(tiles, [_caption(of) for of in some]))
+
+
+def _write_counts(out: Path, names: Sequence[str], labels: Labels) -> None:
+    counts = np.bincount(labels.index, minlength=len(names)).tolist()
+    lines = ["image,hands", *(f"{name},{count}" for name, count in zip(names, counts, strict=True))]
+    (out / "pictures.csv").write_text("\n".join(lines) + "\n")
 
 
 def _read(path: Path) -> UInt8[np.ndarray, "h w 3"]:
@@ -155,9 +212,10 @@ def _read(path: Path) -> UInt8[np.ndarray, "h w 3"]:
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
 
-def _captions(hands: Hands) -> Sequence[str]:
+def _caption(hands: Hands) -> str:
     names = [*GESTURES, "between gestures"]  # -1 is the last
-    return [
-        f"{names[gesture]}, {'left' if side == 0 else 'right'}"
+    each = [
+        f"{names[gesture]}, {'left' if side == LEFT else 'right'}"
         for gesture, side in zip(hands.gesture, hands.side, strict=True)
     ]
+    return "; ".join(each) or "no hand"

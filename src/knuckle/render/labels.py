@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 import torch
@@ -37,10 +37,11 @@ class Labels:
     """What is known of n rendered hands; a `Hands` table holds the part that real photos have too.
 
     Attributes:
-        index: (n,) number of the hand in its seed's sequence.
+        index: (n,) number of the hand's picture in its seed's sequence.
         xy: (n, 21, 2) image pixels, finite for points outside the picture too.
         xyz: (n, 21, 3) mm in camera space: x right, y down, z forward.
-        visibility: (n, 21) 2 visible, 1 hidden by the hand itself or an object, 0 outside the picture.
+        visibility: (n, 21) 2 visible, 1 hidden by the hand itself, another hand or an object, 0 outside the picture.
+        box: (n, 4) x1, y1, x2, y2, the extent of the hand's skin from the wrist on, hidden or not, cut at the frame.
         side: (n,) 0 left, 1 right.
         gesture: (n,) index into `skeleton.GESTURES`, -1 for a hand between gestures.
         angles: (n, 24) degrees, in the order of `anatomy.ANGLES`.
@@ -55,6 +56,7 @@ class Labels:
     xy: Float32[np.ndarray, "n 21 2"]
     xyz: Float32[np.ndarray, "n 21 3"]
     visibility: UInt8[np.ndarray, "n 21"]
+    box: Float32[np.ndarray, "n 4"]
     side: Int8[np.ndarray, " n"]
     gesture: Int8[np.ndarray, " n"]
     angles: Float32[np.ndarray, "n 24"]
@@ -86,14 +88,16 @@ class Labels:
         }
         return Labels(**columns, size=self.size)
 
-    def hands(self, image: Sequence[str] | None = None) -> Hands:
-        """The table of these hands; each hand is a group, its number in the sequence.
+    def hands(self, image: Sequence[str] | None = None, boxes: Literal["keypoints", "skin"] = "keypoints") -> Hands:
+        """The table of these hands; each picture is a group, its number in the sequence.
 
         Args:
             image: one path a hand; None for pictures that are in memory only, whose name is empty.
+            boxes: around the keypoints in the picture, or `box`.
         """
         n = len(self)
         return Hands(
+            box=self.box if boxes == "skin" else None,
             image=[""] * n if image is None else image,
             xy=self.xy,
             visibility=self.visibility,
@@ -117,7 +121,7 @@ def visibility(
         xy: keypoints, pixels.
         depth: of the keypoints along the optical axis, mm.
         surface: inverse depth of the hand's surface there, 0 where there is none; see `surface_nearness`.
-        covered: which keypoints an object hides.
+        covered: which keypoints an object or another hand hides.
         size: side of the picture, pixels.
 
     Returns:
@@ -134,15 +138,24 @@ def inside(xy: Float[Tensor, "B K 2"], size: int) -> Bool[Tensor, "B K"]:
     return ((xy >= -0.5) & (xy < size - 0.5)).all(dim=-1)
 
 
-def surface_nearness(xy: Float[Tensor, "B K 2"], samples: Float[Tensor, "B H W"], size: int) -> Float[Tensor, "B K"]:
-    """Inverse depth of the surface at the sample nearest to each point, at the frame for points outside.
+def extent(xy: Float[Tensor, "B V 2"], size: int) -> Float[Tensor, "B 4"]:
+    """The box around points, cut at the frame of a square picture: x1, y1, x2, y2."""
+    return torch.cat([xy.amin(dim=1), xy.amax(dim=1)], dim=-1).clamp(-0.5, size - 0.5)
+
+
+def surface_nearness(
+    xy: Float[Tensor, "B K 2"], samples: Float[Tensor, "R H W"], rows: Sequence[int], size: int
+) -> Float[Tensor, "B K"]:
+    """Inverse depth of a surface at the sample nearest to each point, at the frame for points outside.
 
     Args:
         xy: pixels.
         samples: inverse depths, a whole number of samples along each side of a pixel.
+        rows: whose surface is asked for, B rows of the samples.
         size: side of the picture, pixels.
     """
     side = samples.shape[-1]
     per_pixel = side // size
     column, row = ((xy + 0.5) * per_pixel - 0.5).round().long().clamp(0, side - 1).unbind(-1)
-    return samples.flatten(1).gather(1, row * side + column)
+    of = torch.as_tensor(list(rows), dtype=torch.long, device=xy.device)[:, None]
+    return samples.reshape(-1)[(of * side + row) * side + column]

@@ -74,14 +74,15 @@ def openness(
     between = keypoints.new_tensor(part)[:, None]
     centers = keypoints[:, start] * (1 - between) + keypoints[:, end] * between
     squared = keypoints.new_tensor(radius).square()[:, None]
-    x, y, z = (centers[:, :, None, k] - vertices[:, None, :, k] for k in range(3))
-    nx, ny, nz = (normals[:, None, :, k] for k in range(3))
+    # Coordinates first: the long vectors below are contiguous.
+    x, y, z = (center[:, :, None] - v[:, None] for center, v in zip(_columns(centers), _columns(vertices), strict=True))
+    nx, ny, nz = (v[:, None] for v in _columns(normals))
     facing = (x * nx).add_(y * ny).add_(z * nz).clamp_min_(0)
     distance2 = torch.maximum(x.square_().add_(y.square_()).add_(z.square_()), squared)
     taken = facing.mul_(squared).div_(distance2.sqrt().mul_(distance2))
-    total = taken[:, 0]
+    total: Tensor = taken[:, 0].clone()
     for k in range(1, taken.shape[1]):  # one after the other: a sum's order could depend on the batch
-        total = total + taken[:, k]
+        total += taken[:, k]
     return 1 / (1 + 1.1 * total + 0.5 * total * total)
 
 
@@ -99,6 +100,10 @@ def fill_light(
         # Light that skin bounces into its own folds is red: they darken less in red.
         total.append(light * (open_ * (1 + (0.25, 0.05, 0.0)[c] * (1 - open_))))
     return torch.stack(total, dim=-1)
+
+
+def _columns(vectors: Float32[Tensor, "B n 3"]) -> Float32[Tensor, "3 B n"]:
+    return vectors.permute(2, 0, 1).contiguous()
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:
@@ -143,8 +148,11 @@ def shadow_map(
     near = z - z.amin(1, keepdim=True) + 1
     placed = torch.stack([(x - left) * scale + MARGIN, (y - top) * scale + MARGIN, near], dim=-1)
     front = torch.where(mirrored, -1.0, 1.0)  # across, down and lamp are right-handed
-    seen = rasterize(placed[..., :2], placed[..., 2], faces, (SHADOW_SIDE, SHADOW_SIDE), front)
-    return ShadowMap(seen.nearness.reshape(-1), placed)
+    nearness = torch.zeros(len(vertices), SHADOW_SIDE, SHADOW_SIDE, device=vertices.device)
+    on = lighting.colors[:, 0].any(1)  # a lamp that is off needs no shadow
+    seen = rasterize(placed[on, :, :2], placed[on, :, 2], faces, (SHADOW_SIDE, SHADOW_SIDE), front[on])
+    nearness[on] = seen.nearness
+    return ShadowMap(nearness.reshape(-1), placed)
 
 
 def lit(

@@ -155,7 +155,7 @@ class _Plan(NamedTuple):
 
 
 def sample_poses(
-    seed: int, indices: Sequence[int] | Int64[np.ndarray, " n"], mix: PoseMix | None = None
+    seed: int, indices: Sequence[int] | Int64[np.ndarray, " n"], mix: PoseMix | None = None, stream: int = STREAM
 ) -> tuple[Float64[np.ndarray, "n 24"], Int64[np.ndarray, " n"]]:
     """The poses of the hands with these indices.
 
@@ -163,6 +163,7 @@ def sample_poses(
         seed: at least 0.
         indices: at least 0, in any order; equal indices give equal hands.
         mix: what to draw; `PoseMix()` where None.
+        stream: another number, other poses: for further hands of the same picture.
 
     Returns:
         angles in degrees, columns as in `anatomy.ANGLES`, within `anatomy.clamp_to_limits`; and the gesture
@@ -174,14 +175,14 @@ def sample_poses(
     gestures = np.empty(len(indices), np.int64)
     for start in range(0, len(indices), CHUNK):
         part = slice(start, start + CHUNK)
-        angles[part], gestures[part] = _sample_chunk(seed, indices[part], mix)
+        angles[part], gestures[part] = _sample_chunk(seed, indices[part], mix, stream)
     return angles, gestures
 
 
 def _sample_chunk(
-    seed: int, indices: Sequence[int] | Int64[np.ndarray, " n"], mix: PoseMix
+    seed: int, indices: Sequence[int] | Int64[np.ndarray, " n"], mix: PoseMix, stream: int
 ) -> tuple[Float64[np.ndarray, "n 24"], Int64[np.ndarray, " n"]]:
-    generators = [np.random.Generator(np.random.SFC64((seed, int(index), STREAM))) for index in indices]
+    generators = [np.random.Generator(np.random.SFC64((seed, int(index), stream))) for index in indices]
     plan = _plan(np.stack([generator.random(9) for generator in generators]), mix)
     angles = TEMPLATES[plan.gesture].copy()
     angles[:, _WRIST] = plan.wrist

@@ -61,8 +61,8 @@ def nearness_of(key: Int64[Tensor, "*n"]) -> Float32[Tensor, "*n"]:
 class _Rows(NamedTuple):
     """One entry for each row of each triangle: the span of pixels and the nearness along it."""
 
-    pixel: Tensor  # flat index of the first covered pixel
-    length: Tensor  # covered pixels, at least 1
+    pixel: Tensor  # flat index of the first pixel
+    length: Tensor  # covered pixels, may be 0
     nearness: Tensor  # at the first covered pixel
     slope: Tensor  # change of nearness from pixel to pixel
     triangle: Tensor
@@ -122,81 +122,68 @@ def _rows(xy: Tensor, nearness: Tensor, faces: Tensor, shape_hw: tuple[int, int]
     if len(chosen) == 0:
         return None
     image, triangle = chosen // count, chosen % count
-    at = image * (3 * count) + triangle
-    corner = [[v.reshape(-1)[at + k * count] for v in (x, y, w)] for k in range(3)]
-    high, middle, low = _sort_by_height(corner)
-
-    start, length = first_row.reshape(-1)[chosen], row_count.reshape(-1)[chosen].long()
-    # One table of what a row needs of its triangle: gathered once, then read by columns.
-    table = torch.stack([*high, *middle, *low, start], dim=1)
-    row_of, step = _expand(length)
-    xh, yh, wh, xm, ym, wm, xl, yl, wl, start = table.index_select(0, row_of).unbind(1)
-    row = start + step
-    upper = row < ym
-    long_x, long_w = _crossing(row, xh, yh, wh, xl, yl, wl)
-    short_x, short_w = _crossing(
-        row,
-        torch.where(upper, xh, xm),
-        torch.where(upper, yh, ym),
-        torch.where(upper, wh, wm),
-        torch.where(upper, xm, xl),
-        torch.where(upper, ym, yl),
-        torch.where(upper, wm, wl),
+    first_corner = image * (3 * count) + triangle
+    at, levels = _by_height([first_corner + k * count for k in range(3)], y.reshape(-1))
+    columns, nearnesses = ([v.reshape(-1).index_select(0, k) for k in at] for v in (x, w))
+    long, upper, lower = (
+        _side(*((v[i], v[j]) for v in (columns, levels, nearnesses))) for i, j in ((0, 2), (0, 1), (1, 2))
     )
+
+    start, length = first_row.reshape(-1).index_select(0, chosen), row_count.reshape(-1).index_select(0, chosen).int()
+    row_of, step = _expand(length)
+    row = start.index_select(0, row_of) + step
+    below = row >= levels[1].index_select(0, row_of)
+    long_x, long_w = _crossing(row, long.index_select(0, row_of))
+    short_x, short_w = _crossing(row, torch.cat([upper, lower]).index_select(0, row_of + below * len(chosen)))
     long_left = long_x < short_x
     left, right = torch.minimum(long_x, short_x), torch.maximum(long_x, short_x)
     w_left, w_right = torch.where(long_left, long_w, short_w), torch.where(long_left, short_w, long_w)
     first = left.ceil().clamp(0, width)
-    pixels = (right.ceil().clamp(0, width) - first).long()
+    pixels = (right.ceil().clamp(0, width) - first).int()
     slope = (w_right - w_left) / (right - left).clamp_min(1e-6)
-    base = (image * (height * width)).index_select(0, row_of)
-    kept = (pixels > 0).nonzero()[:, 0]
-    if len(kept) == 0:
-        return None
-    pixel = base + row.long() * width + first.long()
-    rows = (pixel, pixels, w_left + (first - left) * slope, slope, triangle.index_select(0, row_of))
-    return _Rows(*(column.index_select(0, kept) for column in rows))
+    pixel = (image * (height * width)).index_select(0, row_of) + row.long() * width + first.long()
+    return _Rows(pixel, pixels, w_left + (first - left) * slope, slope, triangle.index_select(0, row_of))
 
 
-def _sort_by_height(corner: list[list[Tensor]]) -> list[list[Tensor]]:
-    """Corners [x, y, w] from the highest (smallest y) to the lowest; three compare-and-swaps."""
-    corner = list(corner)
+def _by_height(at: list[Tensor], levels: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+    """Three corners of triangles and their levels from the highest (smallest) to the lowest; compare-and-swaps."""
+    at, y = list(at), [levels.index_select(0, corner) for corner in at]
     for i, j in ((0, 1), (1, 2), (0, 1)):
-        swap = corner[j][1] < corner[i][1]
-        pairs = list(zip(corner[i], corner[j], strict=True))
-        corner[i] = [torch.where(swap, b, a) for a, b in pairs]
-        corner[j] = [torch.where(swap, a, b) for a, b in pairs]
-    return corner
+        swap = y[j] < y[i]
+        y[i], y[j] = torch.minimum(y[i], y[j]), torch.maximum(y[i], y[j])
+        at[i], at[j] = torch.where(swap, at[j], at[i]), torch.where(swap, at[i], at[j])
+    return at, y
 
 
-def _crossing(
-    row: Tensor, xa: Tensor, ya: Tensor, wa: Tensor, xb: Tensor, yb: Tensor, wb: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Where a row crosses the side from its upper end a to its lower end b, and the nearness there."""
-    t = ((row - ya) / (yb - ya).clamp_min(1e-12)).clamp(0, 1)
-    return xa + t * (xb - xa), wa + t * (wb - wa)
+def _side(x: tuple[Tensor, Tensor], y: tuple[Tensor, Tensor], w: tuple[Tensor, Tensor]) -> Tensor:
+    """Sides from their upper to their lower ends: x, y and nearness where they begin, and how far they go."""
+    along = (x[1] - x[0], (y[1] - y[0]).clamp_min(1e-12), w[1] - w[0])
+    return torch.stack([x[0], y[0], w[0], *along], dim=1)
+
+
+def _crossing(row: Tensor, side: Tensor) -> tuple[Tensor, Tensor]:
+    """Where a row crosses a side, and the nearness there."""
+    x, y, w, across, down, nearer = side.unbind(1)
+    t = ((row - y) / down).clamp(0, 1)
+    return x + t * across, w + t * nearer
 
 
 def _expand(counts: Tensor) -> tuple[Tensor, Tensor]:
     """For counts (2, 3): the owners (0, 0, 1, 1, 1) and the float positions within each (0, 1, 0, 1, 2)."""
-    ends = counts.cumsum(0)
+    ends = counts.cumsum(0, dtype=counts.dtype)
     owner = torch.repeat_interleave(counts)
-    position = torch.arange(len(owner), device=counts.device) - (ends - counts).index_select(0, owner)
-    return owner, position
+    position = torch.arange(len(owner), dtype=counts.dtype, device=counts.device)
+    return owner, (position - (ends - counts).index_select(0, owner)).float()
 
 
 def _competing_pixels(rows: _Rows) -> tuple[Tensor, Tensor]:
     """Step 3: flat pixel indices and depth keys of all spans; a larger key is nearer, then lower-numbered."""
-    ends = rows.length.cumsum(0)
-    start = ends - rows.length
-    owner = torch.repeat_interleave(rows.length)
-    position = torch.arange(len(owner), device=owner.device)
-    whole = torch.stack([rows.pixel - start, start, TRIANGLE_MASK - rows.triangle], dim=1).index_select(0, owner)
-    real = torch.stack([rows.nearness, rows.slope], dim=1).index_select(0, owner)
-    nearness = real[:, 0] + (position - whole[:, 1]).float() * real[:, 1]
+    owner, step = _expand(rows.length)
+    nearness = rows.nearness.index_select(0, owner) + step * rows.slope.index_select(0, owner)
     # Positive floats sort like their bit patterns. Rounding may not push a value below the smallest one.
     bits = nearness.clamp_min(torch.finfo(torch.float32).tiny).view(torch.int32).long()
-    return position + whole[:, 0], (bits << 32) | whole[:, 2]
+    key = (bits << 32).bitwise_or_((TRIANGLE_MASK - rows.triangle).index_select(0, owner))
+    return rows.pixel.index_select(0, owner) + step.long(), key
 
 
 def barycentric(

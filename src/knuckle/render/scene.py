@@ -1,14 +1,15 @@
-"""One hand's scene: the numbers drawn for it from the ranges of a `SceneConfig`.
+"""One picture's scene: the numbers drawn for it from the ranges of a `SceneConfig`.
 
-Hand `index` of seed `seed` is always the same hand. Every factor draws from a generator of its own,
-keyed by (seed, index, factor), so that switching one off leaves all the others as they were.
+Picture `index` of seed `seed` is always the same picture. Every factor draws from a generator of its own,
+keyed by (seed, index, factor), so that switching one off leaves all the others as they were. The picture of one
+hand is drawn here, with the hand that may stand near it; `whole` draws pictures of whole scenes.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
 from enum import IntEnum
 from typing import Any, Final, TypeVar
 
@@ -17,51 +18,90 @@ import torch
 from jaxtyping import Float32, Float64
 from numpy.typing import NDArray
 
-from knuckle.render.camera import View, look_at
+from knuckle.render.camera import Placement, View, WideView, look_at
+from knuckle.render.companions import Companions, place_beside
 from knuckle.render.config import Framing, Lights, SceneConfig, Skin, Sleeves, Viewpoints
+from knuckle.render.jewelry import Jewels, draw_jewels
 from knuckle.render.light import Lighting
 from knuckle.render.occluders import Occluder, draw_occluder
 from knuckle.render.poses import sample_poses
 from knuckle.render.sensor import Sensor, draw_sensor
 from knuckle.render.skin import Material, skin_tones
+from knuckle.render.solids import Solid, solids
 
 Range = tuple[float, float]
 Vector = Float64[np.ndarray, " 3"]
 T = TypeVar("T")
 
 NUM_SHAPES: Final = 12
+_WARM: Final = np.array([1.0, 0.0, -1.0])
+_GREEN: Final = np.array([-0.15, 0.3, -0.15])
+"""What warm and greenish light adds to the log of red, green and blue; light differs in warmth most."""
 _ELBOW: Final = np.array([0.0, -1.0, 0.0])
 
 
 @dataclass(frozen=True)
-class Scene:
+class Figure:
     """The numbers of one hand.
 
     Attributes:
-        seed: of the sequence.
-        index: in the sequence.
         angles: (24,) degrees.
         gesture: its class, -1 for none.
         is_left: the side.
         shape: (12,) coefficients.
-        view: the camera.
         material: one row.
+        occluder: an object that it holds or that passes before it, or None.
+        placement: where it stands; None for the hand that the camera of a `View` is set up for.
+        jewels: what it wears, one row.
+        elbow: degrees by which the upper arm turns aside in the picture (`arm.extend_arms`).
+    """
+
+    angles: Float32[np.ndarray, " 24"]
+    gesture: int
+    is_left: bool
+    shape: Float32[np.ndarray, " 12"]
+    material: Material
+    occluder: Occluder | None
+    placement: Placement | None
+    jewels: Jewels
+    elbow: float
+
+
+@dataclass(frozen=True)
+class Distractor:
+    """A thing of its own in a whole scene; `center` in mm, camera space."""
+
+    thing: Occluder
+    center: Vector
+
+
+@dataclass(frozen=True)
+class Scene:
+    """The numbers of one picture.
+
+    Attributes:
+        seed: of the sequence.
+        index: in the sequence.
+        figures: its hands. With a `View` the first is the hand that the camera looks at, and alone has labels; in a
+            `WideView` all have, and there may be none.
+        view: the camera.
         lighting: one row, in camera space.
-        occluder: an object, or None.
+        distractors: things of their own.
         sensor: what happens to the light, or None.
     """
 
     seed: int
     index: int
-    angles: Float32[np.ndarray, " 24"]
-    gesture: int
-    is_left: bool
-    shape: Float32[np.ndarray, " 12"]
-    view: View
-    material: Material
+    figures: tuple[Figure, ...]
+    view: View | WideView
     lighting: Lighting
-    occluder: Occluder | None
+    distractors: tuple[Distractor, ...]
     sensor: Sensor | None
+
+    @property
+    def labeled(self) -> int:
+        """How many of the hands have labels: the first ones."""
+        return 1 if isinstance(self.view, View) else len(self.figures)
 
 
 class Factor(IntEnum):
@@ -82,11 +122,18 @@ class Factor(IntEnum):
     SENSOR = 110
     BACKGROUND = 111
     PIXELS = 112
+    JEWELRY = 113
+    ELBOW = 114
+    COMPANION = 120
+    COMPANION_POSE = 121
+    SCENE = 125
+    SCENE_POSE = 130  # and one more for each further hand
 
 
-def generator(seed: int, index: int, factor: Factor) -> np.random.Generator:
-    """The generator of one factor of one hand."""
-    return np.random.Generator(np.random.SFC64((seed, index, int(factor))))
+def generator(seed: int, index: int, factor: Factor, person: int = 0) -> np.random.Generator:
+    """The generator of one factor of one picture, or of a further person in it (from 1)."""
+    key = (seed, index, int(factor), person) if person else (seed, index, int(factor))
+    return np.random.Generator(np.random.SFC64(key))
 
 
 def draw_scenes(config: SceneConfig, seed: int, indices: Sequence[int]) -> list[Scene]:
@@ -98,10 +145,11 @@ def draw_scenes(config: SceneConfig, seed: int, indices: Sequence[int]) -> list[
         indices: not negative.
     """
     angles, gestures = sample_poses(seed, indices, config.poses)
-    return [
+    scenes = [
         _draw(config, seed, index, np.asarray(pose, dtype=np.float32), int(gesture))
         for index, pose, gesture in zip(indices, angles, gestures, strict=True)
     ]
+    return _accompanied(scenes, config, config.companions) if config.companions else scenes
 
 
 def draw_scene(config: SceneConfig, seed: int, index: int) -> Scene:
@@ -126,22 +174,97 @@ def _draw(config: SceneConfig, seed: int, index: int, angles: NDArray[np.float32
         return generator(seed, index, factor)
 
     occluders, sensor = config.occluders, config.sensor
-    return Scene(
-        seed=seed,
-        index=index,
+    figure = Figure(
         angles=angles,
         gesture=gesture,
         is_left=bool(rng(Factor.SIDE).random() < config.left_hands),
-        shape=_shape(config.shape, rng(Factor.SHAPE)),
-        view=_view(config, rng),
-        material=_material(config, rng),
-        lighting=_lighting(config.lights, rng(Factor.LIGHT)),
+        shape=draw_shape(config.shape, rng(Factor.SHAPE)),
+        material=draw_material(config, rng),
         occluder=draw_occluder(occluders, rng(Factor.OCCLUDER)) if occluders else None,
+        placement=None,
+        jewels=draw_jewels(config.jewelry, rng(Factor.JEWELRY)),
+        elbow=draw_elbow(rng(Factor.ELBOW)),
+    )
+    return Scene(
+        seed=seed,
+        index=index,
+        figures=(figure,),
+        view=_view(config, rng),
+        lighting=draw_lighting(config.lights, rng(Factor.LIGHT)),
+        distractors=(),
         sensor=draw_sensor(sensor, rng(Factor.SENSOR)) if sensor else None,
     )
 
 
-def _shape(deviation: float | None, rng: np.random.Generator) -> NDArray[np.float32]:
+def _accompanied(scenes: list[Scene], config: SceneConfig, companions: Companions) -> list[Scene]:
+    """The same scenes, some with a second hand."""
+    draws = [generator(scene.seed, scene.index, Factor.COMPANION) for scene in scenes]
+    chosen = [row for row, rng in enumerate(draws) if rng.random() < companions.probability]
+    if not chosen:
+        return scenes
+    indices = [scenes[row].index for row in chosen]
+    angles, gestures = sample_poses(scenes[0].seed, indices, config.poses, stream=Factor.COMPANION_POSE)
+    poses = zip(chosen, angles, gestures, strict=True)
+    seconds = [
+        _companion(scenes[row], config, companions, draws[row], np.asarray(pose, dtype=np.float32), int(gesture))
+        for row, pose, gesture in poses
+    ]
+    placements = place_beside(
+        figure_solids([scenes[row].figures[0] for row in chosen]),
+        figure_solids(seconds),
+        [(scenes[row].figures[0].is_left, second.is_left) for row, second in zip(chosen, seconds, strict=True)],
+        [_view_of(scenes[row]) for row in chosen],
+        companions,
+        [draws[row] for row in chosen],
+    )
+    result = list(scenes)
+    for row, second, placement in zip(chosen, seconds, placements, strict=True):
+        if placement is not None:
+            figures = (*scenes[row].figures, replace(second, placement=placement))
+            result[row] = replace(scenes[row], figures=figures)
+    return result
+
+
+def _companion(
+    scene: Scene,
+    config: SceneConfig,
+    companions: Companions,
+    draws: np.random.Generator,
+    angles: NDArray[np.float32],
+    gesture: int,
+) -> Figure:
+    """A second hand, before it is known where it stands: the same person's other one, or anyone's."""
+    first = scene.figures[0]
+    jewels = draw_jewels(config.jewelry, generator(scene.seed, scene.index, Factor.JEWELRY, person=1))
+    elbow = draw_elbow(generator(scene.seed, scene.index, Factor.ELBOW, person=1))
+    if draws.random() >= companions.other_person:
+        # The same skin with blotches of its own.
+        material = replace(first.material, offset=first.material.offset + 37.0)
+        return Figure(angles, gesture, not first.is_left, first.shape, material, None, None, jewels, elbow)
+
+    def rng(factor: Factor) -> np.random.Generator:
+        return generator(scene.seed, scene.index, factor, person=1)
+
+    is_left = bool(draws.random() < config.left_hands)
+    shape = draw_shape(config.shape, rng(Factor.SHAPE))
+    return Figure(angles, gesture, is_left, shape, draw_material(config, rng), None, None, jewels, elbow)
+
+
+def figure_solids(figures: Sequence[Figure]) -> Solid:
+    """The capsules of hands and forearms, in hand space."""
+    angles, shapes = (
+        torch.from_numpy(np.stack(column)).double()
+        for column in ([figure.angles for figure in figures], [figure.shape for figure in figures])
+    )
+    return solids(angles, shapes)
+
+
+def _view_of(scene: Scene) -> View:
+    assert isinstance(scene.view, View)
+    return scene.view
+
+
+def draw_shape(deviation: float | None, rng: np.random.Generator) -> NDArray[np.float32]:
     """Coefficients, cut off where hands would stop looking like people's."""
     if deviation is None:
         return np.zeros(NUM_SHAPES, dtype=np.float32)
@@ -150,8 +273,8 @@ def _shape(deviation: float | None, rng: np.random.Generator) -> NDArray[np.floa
 
 def _view(config: SceneConfig, rng: Any) -> View:
     lens, optics = config.lens, rng(Factor.LENS)
-    fill, center = _framing(config.framing, rng(Factor.FRAMING))
-    direction, roll = _viewpoint(config.viewpoints, rng(Factor.VIEWPOINT))
+    fill, center = draw_framing(config.framing, rng(Factor.FRAMING))
+    direction, roll = draw_viewpoint(config.viewpoints, rng(Factor.VIEWPOINT))
     return View(
         axes=look_at(direction, roll),
         distance=_log_uniform(lens.distance, optics) if lens else 600.0,
@@ -162,7 +285,7 @@ def _view(config: SceneConfig, rng: Any) -> View:
     )
 
 
-def _viewpoint(viewpoints: Viewpoints | None, rng: np.random.Generator) -> tuple[Vector, float]:
+def draw_viewpoint(viewpoints: Viewpoints | None, rng: np.random.Generator) -> tuple[Vector, float]:
     """The direction from the hand to the camera, and the roll in degrees.
 
     +x is the thumb's side, +y the fingers', +z the palm's; a left hand is seen in the mirror.
@@ -183,7 +306,12 @@ def _viewpoint(viewpoints: Viewpoints | None, rng: np.random.Generator) -> tuple
             return direction, roll
 
 
-def _framing(framing: Framing | None, rng: np.random.Generator) -> tuple[float, tuple[float, float]]:
+def draw_elbow(rng: np.random.Generator) -> float:
+    """Degrees by which an upper arm turns aside in the picture."""
+    return float(np.clip(rng.normal(0, 35), -80, 80))
+
+
+def draw_framing(framing: Framing | None, rng: np.random.Generator) -> tuple[float, tuple[float, float]]:
     """How much of the picture the hand fills, and where its centre lies."""
     if framing is None:
         return 0.65, (0.5, 0.5)
@@ -196,10 +324,10 @@ def _framing(framing: Framing | None, rng: np.random.Generator) -> tuple[float, 
     return fill, (0.5 + float(center[0]), 0.5 + float(center[1]))
 
 
-def _material(config: SceneConfig, rng: Any) -> Material:
+def draw_material(config: SceneConfig, rng: Callable[[Factor], np.random.Generator]) -> Material:
+    """The looks of one hand and its sleeve."""
     skin, cloth = _skin(config.skin, rng(Factor.SKIN)), _sleeve(config.sleeves, rng(Factor.SLEEVE))
-    columns = {name: torch.as_tensor(np.asarray(value), dtype=torch.float32)[None] for name, value in cloth.items()}
-    return Material(**skin, **columns)
+    return Material(**skin, **{name: _row(value) for name, value in cloth.items()})
 
 
 def _skin(skin: Skin | None, rng: np.random.Generator) -> dict[str, torch.Tensor]:
@@ -227,15 +355,18 @@ def _sleeve(sleeves: Sleeves | None, rng: np.random.Generator) -> dict[str, Any]
     worn = rng.random() < (sleeves.probability if sleeves else 0.0)
     end = rng.uniform(*(sleeves.distance if sleeves else (0.0, 0.0)))
     striped = rng.random() < (sleeves.striped if sleeves else 0.0)
-    return {
-        "sleeve": end if worn else math.inf,
+    looks = {
         "cloth": _albedo(rng),
         "stripe": _albedo(rng),
         "stripe_period": rng.uniform(4.0, 30.0) if striped else math.inf,
     }
+    short = sleeves is not None and rng.random() < sleeves.short
+    if not worn:
+        end = rng.uniform(*sleeves.short_distance) if sleeves and short else math.inf
+    return {"sleeve": end, **looks}
 
 
-def _lighting(lights: Lights | None, rng: np.random.Generator) -> Lighting:
+def draw_lighting(lights: Lights | None, rng: np.random.Generator) -> Lighting:
     """Sky and two lamps; lamps stand on the camera's side more often, and above it."""
     if lights is None:
         directions = np.array([[-0.45, -0.65, -0.61], [1.0, 0.0, 0.0]])
@@ -244,7 +375,8 @@ def _lighting(lights: Lights | None, rng: np.random.Generator) -> Lighting:
     up = _unit(np.array([0.0, -1.0, -0.4]) + rng.normal(0, 0.5, 3))
     main = _unit(rng.normal(0, 1, 3) + np.array([0.0, -0.6, -0.9]))
     second = _unit(rng.normal(0, 1, 3))
-    tints = np.exp(rng.normal(0, lights.tint, (4, 3)))
+    warm, green, _ = rng.normal(0, lights.tint, (4, 3)).T[..., None]
+    tints = np.exp(warm * _WARM + green * _GREEN)
     lamp, weaker, ambient = (rng.uniform(*bounds) for bounds in (lights.lamp, lights.second, lights.ambient))
     contrast, softness, is_diffuse = rng.uniform(*lights.contrast), rng.random(), rng.random() < lights.diffuse
     colors = tints[:2] * np.array([[lamp], [weaker]]) * float(not is_diffuse)
@@ -262,7 +394,7 @@ def _lights(
 
 
 def _row(value: Any) -> torch.Tensor:
-    return torch.as_tensor(np.asarray(value), dtype=torch.float32)[None]
+    return torch.from_numpy(np.asarray(value, dtype=np.float32)[None])
 
 
 def _albedo(rng: np.random.Generator) -> Vector:

@@ -31,7 +31,9 @@ class SensorRanges:
     Attributes:
         exposure: stops by which automatic exposure misses.
         metering: how far exposure follows the scene's brightness, 0 not at all, 1 fully.
-        white_balance: standard deviation of the log gains of red and blue.
+        white_balance: scale of the error that white balance leaves, in log gains of red and blue: warm against cool,
+            and a third as much magenta against green. Mostly small, now and then large (Student's t, 4 degrees of
+            freedom, cut off at 4 scales).
         contrast: standard deviation of the log exponent of the tone curve.
         saturation: low and high factor on colourfulness.
         vignette: loss of light in the corners.
@@ -44,7 +46,7 @@ class SensorRanges:
 
     exposure: Range = (-1.1, 0.8)
     metering: Range = (0.3, 0.8)
-    white_balance: float = 0.11
+    white_balance: float = 0.05
     contrast: float = 0.14
     saturation: Range = (0.6, 1.35)
     vignette: Range = (0.0, 0.35)
@@ -74,12 +76,13 @@ class Sensor:
 
 def draw_sensor(ranges: SensorRanges, rng: np.random.Generator) -> Sensor:
     """One sensor's numbers."""
-    red, blue = np.exp(rng.normal(0, ranges.white_balance, 2))
+    warm, magenta = ranges.white_balance * np.clip(rng.standard_t(4, 2), -4, 4)
+    red, blue = math.exp(warm + magenta / 3), math.exp(magenta / 3 - warm)
     low, high = ranges.noise
     return Sensor(
         stops=rng.uniform(*ranges.exposure),
         metering=rng.uniform(*ranges.metering),
-        gains=(float(red), 1.0, float(blue)),
+        gains=(red, 1.0, blue),
         exponent=math.exp(rng.normal(0, ranges.contrast)),
         saturation=rng.uniform(*ranges.saturation) * float(rng.random() >= ranges.grey),
         vignette=rng.uniform(*ranges.vignette),

@@ -8,6 +8,7 @@ worked on, as columns of one long vector over the whole batch.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, NamedTuple
@@ -16,6 +17,8 @@ import torch
 from jaxtyping import Bool, Float32, Int64
 from torch import Tensor
 
+from knuckle.render.arm import STATIONS, Arm, arm_of, straight_arm
+from knuckle.render.jewelry import Jewels, Worn, first_phalanges, gleam, lift, worn
 from knuckle.render.light import Lighting, ShadowMap, fill_light, gloss, length, lit, openness, shadow_map, unit
 from knuckle.render.mesh import HandAsset, load_asset
 from knuckle.render.raster import (
@@ -31,6 +34,7 @@ from knuckle.render.skin import (
     DetailStrength,
     Material,
     SkinMap,
+    continued,
     detail,
     rest_keypoints,
     rows_of,
@@ -69,11 +73,25 @@ class Layer(NamedTuple):
 
 @dataclass(frozen=True)
 class SkinModel:
-    """A hand's mesh with everything about its surface that does not change with the pose."""
+    """A hand's mesh, continued by its arm, with everything about its surface that does not change with the pose.
+
+    Attributes:
+        asset: the mesh, whose vertices come first.
+        arm: what continues it.
+        faces: triangles of both.
+        skin: where each vertex lies on the hand at rest.
+        bone: along which each vertex lies.
+        phalanges: the finger on whose first phalanx each triangle lies (`jewelry.first_phalanges`).
+        parents: of the bones.
+        handlength: from the wrist to the middle knuckle at rest, mm.
+    """
 
     asset: HandAsset
+    arm: Arm
+    faces: Int64[Tensor, "F 3"]
     skin: SkinMap
     bone: Int64[Tensor, " V"]
+    phalanges: Int64[Tensor, " F"]
     parents: Int64[Tensor, " 20"]
     handlength: float
 
@@ -82,9 +100,21 @@ class SkinModel:
 def load_skin(device: torch.device | str = "cpu") -> SkinModel:
     """The baked hand's skin on a device, made once for each device. Its tensors are shared: do not write to them."""
     asset = load_asset(device)
+    arm = arm_of(asset)
     skin, bone = skin_map(asset)
-    parents = torch.tensor([parent for parent, _ in BONES], device=asset.device)
-    return SkinModel(asset, skin, bone, parents, float(rest_keypoints(asset)[9].norm()))
+    skin = continued(skin, arm.end, straight_arm(arm, asset.vertices).reshape(len(STATIONS), -1, 3))
+    faces = torch.cat([asset.faces, arm.faces])
+    bone = torch.cat([bone, bone[arm.end].repeat(len(STATIONS))])
+    return SkinModel(
+        asset=asset,
+        arm=arm,
+        faces=faces,
+        skin=skin,
+        bone=bone,
+        phalanges=first_phalanges(bone, faces),
+        parents=torch.tensor([parent for parent, _ in BONES], device=asset.device),
+        handlength=float(rest_keypoints(asset)[9].norm()),
+    )
 
 
 def wear_sleeves(
@@ -93,9 +123,30 @@ def wear_sleeves(
     normals: Float32[Tensor, "B V 3"],
     sleeve: Float32[Tensor, " B"],
 ) -> Float32[Tensor, "B V 3"]:
-    """The vertices with those under a sleeve moved out to the cloth; to be done before they are projected."""
-    under = (-model.skin.y - sleeve[:, None] + 3.0).clamp(0, CLOTH_THICKNESS)
+    """The vertices with those under a sleeve moved out to the cloth; to be done before they are projected.
+
+    Args:
+        model: the hand.
+        vertices: with or without those of the arm; in any space.
+        normals: outward, in the same space.
+        sleeve: mm from the wrist to the sleeve's end, infinity without one.
+    """
+    along = -model.skin.y[: vertices.shape[1]]
+    under = (along - sleeve[:, None] + 3.0).clamp(0, CLOTH_THICKNESS)
     return vertices + normals * under[..., None]
+
+
+def wear_jewels(
+    model: SkinModel,
+    vertices: Float32[Tensor, "B V 3"],
+    normals: Float32[Tensor, "B V 3"],
+    jewels: Jewels,
+    sleeve: Float32[Tensor, " B"],
+) -> Float32[Tensor, "B V 3"]:
+    """The vertices with those under a watch or a bracelet moved out to it, where no sleeve covers it."""
+    wearing = (jewels.band < torch.inf).nonzero()[:, 0]
+    moved = normals[wearing] * lift(rows_of(jewels, wearing), model.skin, sleeve[wearing])[..., None]
+    return vertices.index_add(0, wearing, moved)
 
 
 def render_layer(
@@ -106,8 +157,11 @@ def render_layer(
     xy_pixels: Float32[Tensor, "B V 2"],
     mirrored: Bool[Tensor, " B"],
     material: Material,
+    jewels: Jewels,
     lighting: Lighting,
     shape_hw: tuple[int, int],
+    *,
+    lamp: Float32[Tensor, "B V"] | None = None,
 ) -> Layer:
     """Render posed hands.
 
@@ -119,13 +173,15 @@ def render_layer(
         xy_pixels: Where the camera sees the vertices.
         mirrored: Left hands.
         material: Of each hand.
+        jewels: Of each hand.
         lighting: On each hand.
         shape_hw: Height and width of the picture.
+        lamp: The part of the main lamp that reaches each vertex past other things (`cast.lamp_share`); None: all.
 
     Returns:
         The hands before nothing. A hand looks the same, to the last bit, in any batch.
     """
-    scene = _Scene(vertices, normals, keypoints, xy_pixels, mirrored, material, lighting)
+    scene = _Scene(vertices, normals, keypoints, xy_pixels, mirrored, material, jewels, lighting, lamp)
     step = CHUNK if vertices.device.type == "cpu" else max(len(vertices), 1)
     parts = [_render(model, scene.rows(slice(at, at + step)), shape_hw) for at in range(0, len(vertices), step)]
     return Layer(*(torch.cat(column) for column in zip(*parts, strict=True)))
@@ -138,7 +194,9 @@ class _Scene(NamedTuple):
     xy: Tensor
     mirrored: Tensor
     material: Material
+    jewels: Jewels
     lighting: Lighting
+    lamp: Tensor | None
 
     def rows(self, rows: slice) -> _Scene:
         """Some of the hands."""
@@ -149,7 +207,9 @@ class _Scene(NamedTuple):
             self.xy[rows],
             self.mirrored[rows],
             rows_of(self.material, rows),
+            rows_of(self.jewels, rows),
             rows_of(self.lighting, rows),
+            None if self.lamp is None else self.lamp[rows],
         )
 
 
@@ -159,11 +219,11 @@ def _render(model: SkinModel, scene: _Scene, shape_hw: tuple[int, int]) -> Layer
     batch = len(scene.vertices)
     nearness = 1 / scene.vertices[..., 2]
     front = torch.where(scene.mirrored, 1.0, -1.0)  # outward normals look at the camera, along -z
-    fine = rasterize(scene.xy * 2 + 0.5, nearness, model.asset.faces, (2 * height, 2 * width), front)
+    fine = rasterize(scene.xy * 2 + 0.5, nearness, model.faces, (2 * height, 2 * width), front)
     nearest = nearest_of_quarters(fine)
     fragments, n = fragments_of(fine, nearest, SAME_SURFACE)
     framed = model.skin.y > -FOREARM_IN_SHADOW
-    shadows = shadow_map(scene.vertices, model.asset.faces, framed, scene.mirrored, scene.lighting)
+    shadows = shadow_map(scene.vertices, model.faces, framed, scene.mirrored, scene.lighting)
     table = _vertex_table(model, scene, shadows)
     on_cpu = table.device.type == "cpu"
     blocks = fragments.blocks(BLOCK if on_cpu else len(fragments.pixel))
@@ -188,7 +248,9 @@ def _vertex_table(model: SkinModel, scene: _Scene, shadows: ShadowMap) -> Tensor
     batch, count = scene.vertices.shape[:2]
     bones = scene.keypoints[:, 1:] - scene.keypoints[:, model.parents]
     bones = bones / length(*bones.unbind(-1))[..., None].clamp_min(1e-6)
-    open_ = openness(scene.vertices, scene.normals, scene.keypoints)
+    own = len(model.asset.vertices)
+    open_ = openness(scene.vertices[:, :own], scene.normals[:, :own], scene.keypoints)
+    open_ = torch.nn.functional.pad(open_, (0, count - own), value=1.0)  # the arm is far from the fingers
     columns = [
         scene.normals,
         scene.vertices,
@@ -197,17 +259,22 @@ def _vertex_table(model: SkinModel, scene: _Scene, shadows: ShadowMap) -> Tensor
         fill_light(scene.normals, open_, scene.lighting),
         shadows.vertices,
         torch.stack(model.skin, dim=-1).expand(batch, -1, -1),
-        _of_hand(scene)[:, None].expand(-1, count, -1),
+        _of_hand(scene, own)[:, None].expand(-1, count, -1),
     ]
+    if scene.lamp is not None:
+        columns.append(1 - scene.lamp[..., None])  # the shade: no shade stays exactly 0 between vertices
     return torch.cat(columns, dim=-1).reshape(batch * count, -1)
 
 
-def _of_hand(scene: _Scene) -> Tensor:
-    """What is the same all over a hand, (B, columns): `DetailStrength`, then three of the surface, then the lamp."""
+def _of_hand(scene: _Scene, own: int) -> Tensor:
+    """What is the same all over a hand, (B, columns): `DetailStrength`, then three of the surface, then the lamp.
+
+    Only its own vertices measure it, not those of the arm.
+    """
     material, lighting = scene.material, scene.lighting
     columns = (
         *(material.mottling, material.wrinkles, material.creases, material.veins, *material.offset.unbind(1)),
-        _pixel_mm(scene.vertices, scene.xy),
+        _pixel_mm(scene.vertices[:, :own], scene.xy[:, :own]),
         *(material.roughness, material.specular, lighting.softness),
         *lighting.directions[:, 0].unbind(1),
         *lighting.colors[:, 0].unbind(1),
@@ -220,7 +287,7 @@ def _shade(
 ) -> Tensor:
     """Linear RGB of every fragment, (N, 3)."""
     material = scene.material
-    corners = model.asset.faces.index_select(0, fragments.triangle)
+    corners = model.faces.index_select(0, fragments.triangle)
     corners = corners + (fragments.image * scene.vertices.shape[1])[:, None]
     weights = barycentric(scene.xy, nearness, corners, fragments.x, fragments.y)
     columns = interpolate(table, corners, weights).t().contiguous().unbind(0)
@@ -241,11 +308,17 @@ def _shade(
     cloth = _dress(albedo, wrap, roughness, skin, fragments.image, material)
     bare.index_fill_(0, cloth, 0.15)
     specular = specular.index_fill(0, cloth, 0.01)
+    at = (fragments.triangle, fragments.image)
+    jewels = worn(scene.jewels, skin, *at, strength.pixel, material.sleeve, model.phalanges)
+    _adorn(albedo, wrap, roughness, specular, bare, jewels)
 
     normal = unit(*columns[:3])
     tilt, bx, by = marks.tilt * bare, marks.bump_x * bare, marks.bump_y * bare
+    tilt.index_add_(0, jewels.at, jewels.slope * jewels.weight)
     normal = unit(*(n + tilt * a + b for n, a, b in zip(normal, along, (bx, by, bx - by), strict=True)))
     light = lit(shadows, fragments.image, shadow_x, shadow_y, to_lamp, softness)
+    if scene.lamp is not None:
+        light = light * (1 - columns[-1])
     facing = normal[0] * lamp[0] + normal[1] * lamp[1] + normal[2] * lamp[2]
     shine, rim = gloss(normal, position, lamp, facing, roughness, specular)
     shine = shine * light
@@ -253,6 +326,7 @@ def _shade(
     for c in range(3):
         diffuse = ((facing + wrap[c]) / (1 + wrap[c])).clamp_min(0) * light
         channels.append(albedo[c] * (lamp_color[c] * diffuse + ambient[c]) + lamp_color[c] * shine + ambient[c] * rim)
+    _add_gleam(channels, jewels, normal, position, lamp, lamp_color, light, fragments.image, scene.lighting)
     return torch.stack(channels, dim=1)
 
 
@@ -294,3 +368,40 @@ def _dress(
         wrap[c][cloth] = 0.1
     roughness[cloth] = 0.95
     return cloth
+
+
+def _adorn(
+    albedo: list[Tensor], wrap: list[Tensor], roughness: Tensor, specular: Tensor, bare: Tensor, jewels: Worn
+) -> None:
+    """Lay what is worn over the skin, in place."""
+    at, weight = jewels.at, jewels.weight
+    for c in range(3):
+        below = albedo[c][at] * jewels.shade
+        own = jewels.color[c] * (1 - 0.9 * jewels.metal)  # a metal scatters nothing, but scratches do
+        albedo[c][at] = below + (own - below) * weight
+        wrap[c][at] *= 1 - weight
+    for column, value in ((roughness, 0.45), (specular, 0.04)):
+        column[at] += (value - column[at]) * weight
+    bare[at] *= 1 - weight
+
+
+def _add_gleam(
+    channels: list[Tensor],
+    jewels: Worn,
+    normal: Sequence[Tensor],
+    position: Sequence[Tensor],
+    lamp: Sequence[Tensor],
+    lamp_color: Sequence[Tensor],
+    light: Tensor,
+    image: Tensor,
+    lighting: Lighting,
+) -> None:
+    """Add what metal mirrors, in place."""
+    at = jewels.at
+    hand, part = image[at], light[at]
+    seen_normal, seen_position, to_lamp = ([column[at] for column in columns] for columns in (normal, position, lamp))
+    arriving = [column[at] * part for column in lamp_color]
+    surroundings = (lighting.sky[hand], lighting.ground[hand], lighting.up[hand])
+    added = gleam(jewels, seen_normal, seen_position, to_lamp, arriving, surroundings)
+    for channel, own in zip(channels, added, strict=True):
+        channel[at] += own

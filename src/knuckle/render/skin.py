@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from typing import Final, NamedTuple, TypeVar
 
 import torch
@@ -84,8 +85,8 @@ class Material:
     stripe_period: Float32[Tensor, " B"]
 
 
-def rows_of(batch: T, rows: slice) -> T:
-    """Some rows of a dataclass of tensors (`Material`, `Lighting`)."""
+def rows_of(batch: T, rows: slice | Int64[Tensor, " m"]) -> T:
+    """Some rows of a dataclass of tensors (`Material`, `Jewels`, `Lighting`)."""
     return type(batch)(**{f.name: getattr(batch, f.name)[rows] for f in fields(batch)})  # type: ignore[arg-type]
 
 
@@ -106,16 +107,24 @@ def skin_tones(
         monk: Position on the Monk scale, 0 (lightest) to 9, between the swatches too.
         variation: Log of a factor for each channel; a standard deviation of 0.06 is plausible.
     """
-    swatches = srgb_to_linear(torch.tensor(MONK_TONES, dtype=torch.float32, device=monk.device) / 255)
+    swatches, pull_dark, pull_light, bare, pink = (rows.to(monk.device) for rows in _tone_constants())
     below = monk.clamp(0, 8.999).floor().long()
     part = (monk.clamp(0, 9) - below)[:, None]
     tone = swatches[below] * (1 - part) + swatches[below + 1] * part
     light = (tone[:, 1:2] / 0.5).clamp(0, 1)
-    tint = tone.new_tensor([1.25, 0.88, 0.78]) * (1 - light) + tone.new_tensor([0.80, 0.60, 0.52]) * light
+    tint = pull_dark * (1 - light) + pull_light * light
     dorsal = (tone + 0.02) * tint * variation.exp()
     dark = 0.62 * (1 - light)
-    palmar = (dorsal * (1 - dark) + tone.new_tensor([0.46, 0.28, 0.205]) * dark) * tone.new_tensor([1.06, 0.95, 0.94])
+    palmar = (dorsal * (1 - dark) + bare * dark) * pink
     return dorsal, palmar
+
+
+@lru_cache(maxsize=1)
+def _tone_constants() -> tuple[Tensor, ...]:
+    """The linear swatches, what pulls dark and light ones towards skin, skin without melanin, and the palm's tint."""
+    swatches = srgb_to_linear(torch.tensor(MONK_TONES, dtype=torch.float32) / 255)
+    tints = ((1.25, 0.88, 0.78), (0.80, 0.60, 0.52), (0.46, 0.28, 0.205), (1.06, 0.95, 0.94))
+    return swatches, *(torch.tensor(tint) for tint in tints)
 
 
 class SkinMap(NamedTuple):
@@ -170,6 +179,22 @@ def skin_map(asset: HandAsset) -> tuple[SkinMap, Int64[Tensor, " V"]]:
     last = beyond[:, 2] * DISTAL / length[finger, 3]
     x, y, z = vertices.unbind(1)
     return SkinMap(x, y, z, palm, beyond[:, 0], beyond[:, 1], last, side / width, asset.nail), bone
+
+
+def continued(skin: SkinMap, end: Int64[Tensor, " n"], rest: Float32[Tensor, "rings n 3"]) -> SkinMap:
+    """The coordinates of a mesh and then of rings of an arm beyond its open end, which are plain skin.
+
+    Args:
+        skin: of the mesh.
+        end: the vertices around its open end, in the order of each ring's.
+        rest: the rings at rest, hand space.
+    """
+    x, y, z = rest.unbind(-1)
+    further = (skin.y[end] - y).clamp_min(0)
+    last = SkinMap(*(column[end].expand_as(y) for column in skin))
+    beyond = {name: getattr(last, name) - further for name in ("beyond_first", "beyond_second", "beyond_third")}
+    last = last._replace(x=x, y=y, z=z, palm=torch.zeros_like(y), **beyond)
+    return SkinMap(*(torch.cat([first, second.flatten()]) for first, second in zip(skin, last, strict=True)))
 
 
 def rest_keypoints(asset: HandAsset) -> Float32[Tensor, "21 3"]:

@@ -1,0 +1,104 @@
+"""What an object shows, pixel by pixel, and which points it hides.
+
+Every pixel's own ray meets it (`convex.enter`), so what lies behind it is hidden exactly, and the labels know.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+import cv2
+import numpy as np
+from jaxtyping import Float32, Float64
+from numpy.typing import NDArray
+
+from knuckle.render.convex import enter
+from knuckle.render.occluders import Occluder
+
+Vector = Float64[np.ndarray, " 3"]
+
+_NEAREST: Final = 30.0
+"""mm before the camera; nothing nearer is shown."""
+
+_SHARPNESS: Final = 40
+"""Exponent of a highlight."""
+
+
+class Layer(NamedTuple):
+    """What an object shows at each pixel; `alpha` is 0 where it is not, `depth` is along the optical axis, mm."""
+
+    alpha: Float32[np.ndarray, "h w"]
+    depth: Float32[np.ndarray, "h w"]
+    light: Float32[np.ndarray, "h w 3"]
+
+
+def hidden(
+    occluder: Occluder, center: Vector, axes: Float64[np.ndarray, "3 3"], points: Float64[np.ndarray, "n 3"]
+) -> NDArray[np.bool_]:
+    """Which points in camera space lie behind an object, whatever the picture shows of it."""
+    depth, margin, _ = _meet(occluder, center, axes, (points / points[:, 2:]).astype(np.float32))
+    return np.asarray((margin > 0) & (depth > _NEAREST) & (depth < points[:, 2]))
+
+
+def show(
+    occluder: Occluder,
+    center: Float64[np.ndarray, " 3"],
+    axes: Float64[np.ndarray, "3 3"],
+    rays: Float32[np.ndarray, "h w 3"],
+    to_light: Float64[np.ndarray, " 3"],
+    light: Float64[np.ndarray, " 3"],
+    ambient: Float64[np.ndarray, " 3"],
+) -> Layer:
+    """What an object shows, with soft edges; matt, with a highlight where it has gloss.
+
+    Blinn's highlight ("Models of light reflection for computer synthesized pictures", SIGGRAPH 1977).
+
+    Args:
+        occluder: the object.
+        center: mm, camera space.
+        axes: rows, camera space.
+        rays: through every pixel, (x, y, 1).
+        to_light: unit vector, camera space.
+        light: linear RGB of the light there.
+        ambient: linear RGB of the light from all around.
+    """
+    depth, margin, normal = _meet(occluder, center, axes, rays)
+    outward = (normal / occluder.half_axes.astype(np.float32)) @ axes.astype(np.float32)
+    outward /= np.maximum(np.linalg.norm(outward, axis=-1, keepdims=True), 1e-9)
+    lit = np.clip(outward @ to_light.astype(np.float32), 0, None)[..., None] * light.astype(np.float32)
+    half_way = to_light.astype(np.float32) - rays / np.linalg.norm(rays, axis=-1, keepdims=True)
+    half_way /= np.maximum(np.linalg.norm(half_way, axis=-1, keepdims=True), 1e-9)
+    shine = np.clip((outward * half_way).sum(-1), 0, None)[..., None] ** _SHARPNESS * light.astype(np.float32)
+    color = occluder.colors[0].astype(np.float32)
+    if occluder.stripes:
+        along = ((rays @ axes[2].astype(np.float32)) * depth - center @ axes[2]) / occluder.half_axes[2]
+        color = np.where(np.sin(along * np.float32(occluder.stripes))[..., None] > 0, occluder.colors[1], color)
+    down, across = np.gradient(margin)
+    alpha = np.clip(margin / (np.hypot(down, across) + 1e-9) + 0.5, 0, 1)
+    # Far outside, where a ray runs along a face, the margin jumps, and its slope says nothing of the distance.
+    beside = cv2.dilate(np.asarray(margin > 0, dtype=np.uint8), np.ones((3, 3), dtype=np.uint8))
+    alpha[(depth < _NEAREST) | (beside == 0)] = 0
+    return Layer(alpha.astype(np.float32), depth, (color * (lit + ambient) + occluder.gloss * shine).astype(np.float32))
+
+
+def occludes(layer: Layer, xy: Float64[np.ndarray, "k 2"], hand_depth: Float64[np.ndarray, " k"]) -> NDArray[np.bool_]:
+    """Which points of the hand an object hides: it is more than half there, and nearer than the hand's surface.
+
+    Args:
+        layer: what the object shows.
+        xy: pixels; points outside the picture are not hidden.
+        hand_depth: mm.
+    """
+    height, width = layer.alpha.shape
+    column, row = np.round(xy).astype(int).T
+    inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
+    row, column = np.where(inside, row, 0), np.where(inside, column, 0)
+    return np.asarray(inside & (layer.alpha[row, column] > 0.5) & (layer.depth[row, column] < hand_depth))
+
+
+def _meet(
+    occluder: Occluder, center: Vector, axes: Float64[np.ndarray, "3 3"], rays: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    """`convex.enter` for rays (x, y, 1) from the camera: depth in mm, margin, and the normal of the unit shape."""
+    to_unit = axes / occluder.half_axes[:, None]
+    return enter(occluder.shape, -(to_unit @ center).astype(np.float32), rays @ to_unit.T.astype(np.float32))

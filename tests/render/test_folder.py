@@ -1,0 +1,74 @@
+"""Folders of rendered scenes: what they hold, pictures without a hand included, and how they go on."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from knuckle.formats import read
+from knuckle.render import SceneConfig
+from knuckle.render.config import WholeScenes
+from knuckle.render.folder import render_folder, render_scenes_folder
+
+CONFIG = replace(SceneConfig(), whole=WholeScenes(hands=(0.4, 0.3, 0.3)))
+SIZE = 48
+
+
+def _render(out: Path, count: int) -> int:
+    _, new = render_scenes_folder(out, count, 1, SIZE, config=CONFIG, device="cpu", batch=3)
+    return new
+
+
+def test_a_folder_lists_pictures_without_a_hand(tmp_path: Path) -> None:
+    hands, new = render_scenes_folder(tmp_path, 8, 1, SIZE, config=CONFIG, device="cpu", batch=3)
+    assert new == 8
+    content = json.loads((tmp_path / "annotations.json").read_text())
+    assert sorted(image["file_name"] for image in content["images"]) == [f"images/{k:08d}.jpg" for k in range(8)]
+    assert len({image["id"] for image in content["images"]}) == 8
+    assert all((image["width"], image["height"]) == (SIZE, SIZE) for image in content["images"])
+    shown = {annotation["image_id"] for annotation in content["annotations"]}
+    assert 0 < len(shown) < 8
+    lines = (tmp_path / "pictures.csv").read_text().splitlines()
+    assert lines[0] == "image,hands"
+    counts = [int(line.rpartition(",")[2]) for line in lines[1:]]
+    assert counts == [int((hands.group == k).sum()) for k in range(8)]
+    assert sum(count == 0 for count in counts) == 8 - len(shown)
+    assert (tmp_path / "contact_sheet.png").is_file()
+
+
+def test_all_annotations_hold_the_same_hands(tmp_path: Path) -> None:
+    hands, _ = render_scenes_folder(tmp_path, 6, 1, SIZE, config=CONFIG, device="cpu")
+    assert read(tmp_path / "annotations.json") == hands
+    assert read(tmp_path / "annotations.csv", "table") == hands
+    with np.load(tmp_path / "labels.npz") as labels:
+        np.testing.assert_array_equal(labels["index"], hands.group)
+        np.testing.assert_array_equal(labels["box"], hands.box)
+
+
+def test_an_interrupted_folder_goes_on(tmp_path: Path) -> None:
+    whole, resumed = tmp_path / "whole", tmp_path / "resumed"
+    _render(whole, 7)
+    assert _render(resumed, 4) == 4
+    (resumed / "images" / "00000002.jpg").unlink()
+    assert _render(resumed, 7) == 4
+    assert _render(resumed, 7) == 0
+    assert read(whole / "annotations.json") == read(resumed / "annotations.json")
+    for name in [*(f"images/{k:08d}.jpg" for k in range(7)), "pictures.csv", "annotations.json"]:
+        assert (whole / name).read_bytes() == (resumed / name).read_bytes()
+
+
+def test_scenes_do_not_go_into_a_folder_of_single_hands(tmp_path: Path) -> None:
+    render_folder(tmp_path, 1, 1, SIZE, config=CONFIG, device="cpu")
+    with pytest.raises(ValueError, match="was rendered with pictures single hands, not whole scenes"):
+        _render(tmp_path, 1)
+
+
+def test_a_folder_without_any_hand_is_a_folder(tmp_path: Path) -> None:
+    empty = replace(CONFIG, whole=WholeScenes(hands=(1.0,)))
+    hands, _ = render_scenes_folder(tmp_path, 2, size=SIZE, config=empty, device="cpu")
+    assert len(hands) == 0
+    assert len(json.loads((tmp_path / "annotations.json").read_text())["images"]) == 2

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -18,6 +20,7 @@ from knuckle.methods.codec import (
     gaussian_heatmaps,
     heatmap_to_crop,
     mmpose_heatmaps,
+    soft_argmax,
 )
 from tests.methods import mmpose_restated as restated
 
@@ -182,3 +185,30 @@ def test_low_precision_maps_are_decoded_in_float32() -> None:
     assert argmax_quarter(maps.bfloat16()).dtype == torch.float32
     assert dark(maps.half(), 2.0).dtype == torch.float32
     torch.testing.assert_close(dark(maps.half(), 2.0)[0, 0], torch.tensor([20.3, 17.8]), atol=0.01, rtol=0)
+
+
+@given(x=st.floats(10, WIDTH - 11), y=st.floats(10, HEIGHT - 11), sigma=st.sampled_from([1.0, 1.5, 2.5]))
+@settings(deadline=None)
+def test_soft_argmax_finds_the_mean_and_the_spread_of_a_gaussian(x: float, y: float, sigma: float) -> None:
+    mean, spread = soft_argmax(one(x, y, sigma).clamp(min=1e-30).log() + 7.0)
+    assert (mean[0, 0] - torch.tensor([x, y])).abs().max() < 0.01
+    assert (spread[0, 0] - sigma).abs().max() < 0.01
+
+
+def test_soft_argmax_of_a_flat_map_is_its_middle() -> None:
+    mean, spread = soft_argmax(torch.zeros(1, 1, HEIGHT, WIDTH))
+    torch.testing.assert_close(mean[0, 0], torch.tensor([(WIDTH - 1) / 2, (HEIGHT - 1) / 2]))
+    uniform = [math.sqrt((cells**2 - 1) / 12) for cells in (WIDTH, HEIGHT)]
+    torch.testing.assert_close(spread[0, 0], torch.tensor(uniform))
+
+
+def test_soft_argmax_has_right_and_finite_gradients() -> None:
+    assert torch.autograd.gradcheck(soft_argmax, (torch.randn(1, 2, 3, 4, dtype=torch.float64).requires_grad_(),))
+    certain = torch.full((1, 1, 3, 4), -1e4, dtype=torch.bfloat16)
+    certain[0, 0, 1, 2] = 0
+    mean, spread = soft_argmax(certain.requires_grad_())
+    assert mean.dtype == spread.dtype == torch.float32
+    assert mean.tolist() == [[[2.0, 1.0]]]
+    torch.autograd.backward(mean.sum() + spread.sum())
+    assert certain.grad is not None
+    assert certain.grad.isfinite().all()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import cv2
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -11,22 +9,7 @@ from torch import Tensor
 from knuckle.geometry import Alignment
 from knuckle.methods import METHODS, Heatmap, Targets, merge
 from knuckle.methods.codec import crop_to_heatmap, gaussian_heatmaps
-
-TINY = "mobilenetv3_small_050"
-SIZE = 64
-
-
-def drawn_crops(count: int, joints: int, seed: int = 0) -> tuple[Tensor, Targets]:
-    """Crops with one coloured disc a keypoint on noise."""
-    rng = np.random.default_rng(seed)
-    images = rng.integers(0, 60, (count, SIZE, SIZE, 3), dtype=np.uint8)
-    xy = rng.uniform(6, SIZE - 7, (count, joints, 2)).astype(np.float32)
-    colors = [tuple(int(c) for c in rng.integers(80, 256, 3)) for _ in range(joints)]
-    for image, points in zip(images, xy, strict=True):
-        for (x, y), color in zip(points.tolist(), colors, strict=True):
-            cv2.circle(image, (round(x * 16), round(y * 16)), 3 * 16, color, -1, cv2.LINE_AA, shift=4)
-    tensor = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
-    return tensor, Targets(torch.from_numpy(xy), torch.ones(count, joints, dtype=torch.bool))
+from tests.methods.lessons import SIZE, TINY, drawn_crops, learn
 
 
 @pytest.fixture(scope="module")
@@ -38,19 +21,9 @@ def method() -> Heatmap:
 def test_it_overfits_eight_crops() -> None:
     torch.manual_seed(0)
     model = Heatmap(TINY, SIZE, num_joints=3, sigma=1.0, decoder="dark")
-    images, targets = drawn_crops(8, 3)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=25)
-    first = model.loss(model(images), targets)["loss"].item()
-    for _ in range(25):
-        optimizer.zero_grad()
-        loss = model.loss(model(images), targets)["loss"]
-        torch.autograd.backward(loss)
-        optimizer.step()
-        schedule.step()
-    assert loss.item() < first / 5
-    error = (model.decode(model(images)).xy_crop - targets.xy_crop).norm(dim=-1)
-    assert error.max() < 3
+    learnt = learn(model, *drawn_crops(8, 3), steps=25, rate=3e-3)
+    assert learnt.last < learnt.first / 5
+    assert learnt.error.max() < 3
 
 
 def test_gradients_reach_every_parameter(method: Heatmap) -> None:

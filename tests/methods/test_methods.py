@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from pathlib import Path
+
+import pytest
 
 from knuckle.methods import METHODS
+
+DOCUMENTATION = Path(__file__).parents[2] / "docs" / "methods.md"
 
 
 def run(program: str) -> subprocess.CompletedProcess[str]:
@@ -15,6 +21,13 @@ def run(program: str) -> subprocess.CompletedProcess[str]:
 def test_methods_are_known_by_their_own_names() -> None:
     for name, method in METHODS.items():
         assert getattr(method, "name", None) == name
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_documented_parameters(name: str) -> None:
+    (row,) = re.findall(rf"^\| `{name}` .*$", DOCUMENTATION.read_text(), re.MULTILINE)
+    method = METHODS[name](backbone="resnet50", size=256)
+    assert f"| {sum(parameter.numel() for parameter in method.parameters()):,} |" in row
 
 
 def test_importing_methods_leaves_timm_and_opencv_alone() -> None:

@@ -14,9 +14,34 @@ from collections.abc import Callable
 from typing import Final
 
 from knuckle.methods.base import Decoded, Method, Outputs, Targets, merge
+from knuckle.methods.cpm import CPM
 from knuckle.methods.heatmap import Heatmap
+from knuckle.methods.integral import Integral
+from knuckle.methods.rle import RLE
+from knuckle.methods.sequential import SequentialStages
+from knuckle.methods.simcc import SimCC
 
-METHODS: Final[dict[str, Callable[..., Method]]] = {Heatmap.name: Heatmap}
+METHODS: Final[dict[str, Callable[..., Method]]] = {
+    Heatmap.name: Heatmap,
+    Integral.name: Integral,
+    RLE.name: RLE,
+    CPM.name: CPM,
+    SimCC.name: SimCC,
+    SequentialStages.name: SequentialStages,
+}
 """How to build a method by its name: METHODS["heatmap"](backbone="resnet50", size=256, ...)."""
 
-__all__ = ["METHODS", "Decoded", "Heatmap", "Method", "Outputs", "Targets", "merge"]
+__all__ = [
+    "CPM",
+    "METHODS",
+    "RLE",
+    "Decoded",
+    "Heatmap",
+    "Integral",
+    "Method",
+    "Outputs",
+    "SequentialStages",
+    "SimCC",
+    "Targets",
+    "merge",
+]

@@ -34,6 +34,11 @@ class Targets(NamedTuple):
     xy_crop: Float[Tensor, "B K 2"]
     labeled: Bool[Tensor, "B K"]
 
+    def placeable(self, size: int) -> Bool[Tensor, "B K"]:
+        """True for labelled keypoints in the crop, edges included: those that a distribution over it can name."""
+        inside = (self.xy_crop >= -0.5) & (self.xy_crop <= size - 0.5)
+        return self.labeled & inside.all(dim=-1)
+
 
 class Decoded(NamedTuple):
     """Keypoints read from a network's outputs.

@@ -117,6 +117,32 @@ def dark(maps: Float[Tensor, "B K h w"], sigma: float) -> Float32[Tensor, "B K 2
     return torch.where(good.unsqueeze(-1), refined, argmax_quarter(maps))
 
 
+def soft_argmax(logits: Float[Tensor, "B K h w"]) -> tuple[Float[Tensor, "B K 2"], Float[Tensor, "B K 2"]]:
+    """The mean position of each map's softmax (Sun et al., "Integral Human Pose Regression", ECCV 2018, Eq. 2).
+
+    Args:
+        logits: unnormalised log-probabilities of the cells.
+
+    Returns:
+        Mean and standard deviation (x, y) of the position, in cells; float32, or float64 for float64 logits.
+        Both have finite gradients, also where all of the probability lies in one cell.
+    """
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    likelihood = logits.flatten(-2).softmax(dim=-1).view_as(logits)
+    x, x_spread = _moments(likelihood.sum(dim=-2))
+    y, y_spread = _moments(likelihood.sum(dim=-1))
+    return torch.stack([x, y], dim=-1), torch.stack([x_spread, y_spread], dim=-1)
+
+
+def _moments(likelihood: Float[Tensor, "B K cells"]) -> tuple[Float[Tensor, "B K"], Float[Tensor, "B K"]]:
+    """Mean and standard deviation along one axis."""
+    cells = torch.arange(likelihood.shape[-1], device=likelihood.device, dtype=likelihood.dtype)
+    mean = (likelihood * cells).sum(dim=-1)
+    variance = (likelihood * (cells - mean.unsqueeze(-1)).square()).sum(dim=-1)
+    # The square root has no gradient at 0.
+    return mean, variance.clamp(min=1e-12).sqrt()
+
+
 def _bumps(
     center: Float32[Tensor, "B K"], cells: int, sigma: float, reach: float | None = None
 ) -> Float32[Tensor, "B K cells"]:

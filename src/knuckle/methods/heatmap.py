@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import ClassVar, Final, Literal
 
 import torch
+from jaxtyping import Float, Float32
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from knuckle.geometry import Alignment
 from knuckle.methods.backbones import build_backbone
@@ -25,9 +25,6 @@ from knuckle.methods.codec import (
 )
 from knuckle.skeleton import NUM_JOINTS
 
-WIDTH: Final = 256
-"""Channels of every deconvolution."""
-
 DECODERS: Final = ("quarter", "dark")
 
 
@@ -41,6 +38,7 @@ class Heatmap(Method):
             maps that mirror with a shift of one cell.
         sigma: standard deviation of the target Gaussians in cells.
         decoder: "quarter" for the highest cell and a quarter step, "dark" for distribution-aware decoding.
+        width: channels of every deconvolution.
         weights: of the backbone; see `build_backbone`.
         num_joints: K, the number of maps.
 
@@ -48,7 +46,7 @@ class Heatmap(Method):
         stride: crop pixels a heatmap cell.
 
     Raises:
-        ValueError: an unknown decoder, a sigma that is not positive, or a backbone that cannot be had.
+        ValueError: an unknown decoder, a sigma or width that is not positive, or a backbone that cannot be had.
     """
 
     name: ClassVar[str] = "heatmap"
@@ -61,22 +59,19 @@ class Heatmap(Method):
         alignment: Alignment = "center",
         sigma: float = 2.0,
         decoder: Literal["quarter", "dark"] = "quarter",
+        width: int = 256,
         weights: str | None = None,
         num_joints: int = NUM_JOINTS,
     ) -> None:
         super().__init__(size, alignment)
-        if decoder not in DECODERS:
-            raise ValueError(f"decoder must be one of {', '.join(DECODERS)}, got {decoder!r}.")
+        check_decoder(decoder)
         if not sigma > 0:
             raise ValueError(f"sigma must be positive, got {sigma}.")
         self.sigma = sigma
         self.decoder = decoder
         self.backbone = build_backbone(backbone, weights, size)
-        self.deconvolutions = deconvolutions(self.backbone.channels)
-        self.final = nn.Conv2d(WIDTH, num_joints, kernel_size=1)
-        nn.init.normal_(self.final.weight, std=0.001)
-        assert self.final.bias is not None
-        nn.init.zeros_(self.final.bias)
+        self.deconvolutions = deconvolutions(self.backbone.channels, width)
+        self.final = final_convolution(width, num_joints)
         self.stride = self.backbone.stride / 8
 
     def forward(self, images: Tensor) -> Outputs:
@@ -88,32 +83,83 @@ class Heatmap(Method):
 
         A keypoint outside the crop has weight 0; in corner alignment, as in MMPose, from 3 sigma outside.
         """
-        maps = outputs["heatmaps"].float()
-        encode = mmpose_heatmaps if self.alignment == "corner" else gaussian_heatmaps
-        xy_heatmap = crop_to_heatmap(targets.xy_crop.float(), self.stride, self.alignment)
-        target, weight = encode(xy_heatmap, targets.labeled, (maps.shape[-2], maps.shape[-1]), self.sigma)
-        return {"loss": (F.mse_loss(maps, target, reduction="none").mean(dim=(-2, -1)) * weight).mean()}
+        heatmaps = outputs["heatmaps"].unsqueeze(1)
+        return {"loss": heatmap_losses(heatmaps, targets, self.stride, self.alignment, self.sigma)[0]}
 
     def decode(self, outputs: Outputs) -> Decoded:
         """The keypoints; heatmaps of this kind hold no calibrated spread, so sigma_crop is None."""
-        maps = outputs["heatmaps"]
-        xy = dark(maps, self.sigma) if self.decoder == "dark" else argmax_quarter(maps, self.alignment)
-        return Decoded(heatmap_to_crop(xy, self.stride, self.alignment), None)
+        cells = read_heatmaps(outputs["heatmaps"], self.alignment, self.sigma, self.decoder)
+        return Decoded(heatmap_to_crop(cells, self.stride, self.alignment), None)
 
     def unmirror(self, outputs: Outputs) -> Outputs:
         """The maps flipped left to right; exact in center alignment, with MMPose's shift of one cell in corner."""
-        flipped = outputs["heatmaps"].flip(-1)
-        if self.alignment == "corner":
-            flipped = torch.cat([flipped[..., :1], flipped[..., :-1]], dim=-1)
-        return {"heatmaps": flipped}
+        return {"heatmaps": flip_heatmaps(outputs["heatmaps"], self.alignment)}
 
 
-def deconvolutions(channels: int, layers: int = 3) -> nn.Sequential:
-    """Transposed convolutions (4 x 4, stride 2) with batch norm and ReLU; each doubles rows and columns."""
+def check_decoder(decoder: str) -> None:
+    """Raise ValueError where there is no such decoder."""
+    if decoder not in DECODERS:
+        raise ValueError(f"decoder must be one of {', '.join(DECODERS)}, got {decoder!r}.")
+
+
+def heatmap_losses(
+    heatmaps: Float[Tensor, "B n K h w"], targets: Targets, stride: float, alignment: Alignment, sigma: float
+) -> Float32[Tensor, " n"]:
+    """The loss of `Heatmap` for each of n sets of maps of the same crops.
+
+    Args:
+        heatmaps: what a network gave; n stages, say.
+        targets: the truth.
+        stride: crop pixels a cell.
+        alignment: "corner" makes the target maps as MMPose does.
+        sigma: standard deviation of the target Gaussians in cells.
+    """
+    encode = mmpose_heatmaps if alignment == "corner" else gaussian_heatmaps
+    cells = crop_to_heatmap(targets.xy_crop.float(), stride, alignment)
+    maps, weight = encode(cells, targets.labeled, (heatmaps.shape[-2], heatmaps.shape[-1]), sigma)
+    squared = (heatmaps.float() - maps.unsqueeze(1)).square().mean(dim=(-2, -1))
+    return (squared * weight.unsqueeze(1)).mean(dim=(0, 2))
+
+
+def read_heatmaps(
+    heatmaps: Float[Tensor, "B K h w"], alignment: Alignment, sigma: float, decoder: str
+) -> Float32[Tensor, "B K 2"]:
+    """The cell of each map's keypoint; "dark" or "quarter" as `Heatmap` says."""
+    return dark(heatmaps, sigma) if decoder == "dark" else argmax_quarter(heatmaps, alignment)
+
+
+def flip_heatmaps(heatmaps: Float[Tensor, "*n h w"], alignment: Alignment) -> Float[Tensor, "*n h w"]:
+    """The maps flipped left to right, and in corner alignment moved right by one cell, as MMPose does."""
+    flipped = heatmaps.flip(-1)
+    return flipped if alignment == "center" else torch.cat([flipped[..., :1], flipped[..., :-1]], dim=-1)
+
+
+def deconvolutions(channels: int, width: int = 256, layers: int = 3) -> nn.Sequential:
+    """Transposed convolutions (4 x 4, stride 2) with batch norm and ReLU; each doubles rows and columns.
+
+    Args:
+        channels: of the input.
+        width: channels of every layer's output.
+        layers: how many.
+
+    Raises:
+        ValueError: the width is not positive.
+    """
+    if width < 1:
+        raise ValueError(f"width must be positive, got {width}.")
     modules: list[nn.Module] = []
     for _ in range(layers):
-        deconvolution = nn.ConvTranspose2d(channels, WIDTH, kernel_size=4, stride=2, padding=1, bias=False)
+        deconvolution = nn.ConvTranspose2d(channels, width, kernel_size=4, stride=2, padding=1, bias=False)
         nn.init.normal_(deconvolution.weight, std=0.001)
-        modules += [deconvolution, nn.BatchNorm2d(WIDTH), nn.ReLU(inplace=True)]
-        channels = WIDTH
+        modules += [deconvolution, nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
+        channels = width
     return nn.Sequential(*modules)
+
+
+def final_convolution(channels: int, num_joints: int) -> nn.Conv2d:
+    """A 1 x 1 convolution to one map a keypoint, nearly zero at first."""
+    convolution = nn.Conv2d(channels, num_joints, kernel_size=1)
+    nn.init.normal_(convolution.weight, std=0.001)
+    assert convolution.bias is not None
+    nn.init.zeros_(convolution.bias)
+    return convolution

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
-# A busy machine is not a failing test.
-settings.register_profile("no_deadline", deadline=None)
-settings.load_profile("no_deadline")
+# Tests run side by side, one a core: several threads each would only wait for one another. Set before PyTorch loads,
+# and for the processes that tests start.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# A busy machine is not a failing test, and the same examples every time blame a failure on the change that caused it.
+# `pytest --hypothesis-profile=explore` draws new ones.
+settings.register_profile("repeatable", deadline=None, derandomize=True)
+settings.register_profile("explore", deadline=None)
+settings.load_profile("repeatable")
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 

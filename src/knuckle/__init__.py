@@ -13,7 +13,8 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from knuckle.formats import read, write
     from knuckle.hands import Hands
-    from knuckle.predict import Predictor, load
+    from knuckle.predict.load import load
+    from knuckle.predict.predictor import Predictor
 
 _HOMES = {
     "Hands": "knuckle.hands",

@@ -37,6 +37,16 @@ def test_a_folder_holds_pictures_annotations_and_a_sheet(tmp_path: Path) -> None
     assert result.stdout.splitlines()[-1].split()[:2] == ["5", "5"]
 
 
+def test_scenes_have_any_number_of_hands(tmp_path: Path) -> None:
+    result = _run(tmp_path / "out", "--count", 6, "--scenes")
+    assert result.exit_code == 0, result.exception
+    hands = read(tmp_path / "out" / "annotations.json")
+    counts = [line.rpartition(",")[2] for line in (tmp_path / "out" / "pictures.csv").read_text().split()[1:]]
+    assert len(counts) == 6
+    assert len(hands) == sum(map(int, counts)) != 6
+    assert result.stdout.splitlines()[-1].split()[:2] == [str(len(hands)), "6"]
+
+
 def test_an_interrupted_folder_is_gone_on_with(tmp_path: Path) -> None:
     whole, resumed = tmp_path / "whole", tmp_path / "resumed"
     _run(whole, "--count", 5)

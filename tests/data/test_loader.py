@@ -7,6 +7,8 @@ import pickle
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,9 +21,12 @@ from numpy.typing import NDArray
 
 from knuckle.data.augment import Augmentation
 from knuckle.data.images import ImageError
-from knuckle.data.loader import Batch, CropSource, batches, load_sample
+from knuckle.data.loader import AHEAD, Batch, CropSource, ahead, batches, load_sample
+from knuckle.data.rendered import RenderedHands
 from knuckle.geometry import Alignment, CropRule
 from knuckle.hands import Hands
+from knuckle.render import SceneConfig
+from knuckle.render.backgrounds import Photos
 
 RULE = CropRule(size=48, padding=1.5)
 STRONG = Augmentation(
@@ -268,6 +273,106 @@ def test_a_source_travels_between_processes(hands: Hands) -> None:
     source = CropSource(hands, RULE, augmentation=STRONG, seed=2)
     copy = pickle.loads(pickle.dumps(source))
     np.testing.assert_array_equal(load_sample(copy, 3).image, load_sample(source, 3).image)
+
+
+def test_rendered_hands_are_cut_and_changed_as_hands_on_disk_are(tmp_path: Path) -> None:
+    rendered = RenderedHands(count=4, seed=2, size=40)
+    images, labels = rendered.render(range(4))
+    for number, image in enumerate(images):
+        write_png(tmp_path / f"{number}.png", image[..., ::-1].copy())
+    stored = labels.replace(image=[f"{number}.png" for number in range(4)], root=tmp_path)
+    for rule in (RULE, replace(RULE, whole_image=True)):
+        one, other = (
+            next(batches(CropSource(hands, rule, STRONG, seed=3), [np.array([2, 0, 3])]))
+            for hands in (rendered, stored)
+        )
+        assert same(one[0], other[0])
+        assert one[1] == other[1] == []
+
+
+def test_rendered_hands_are_the_same_from_any_number_of_workers() -> None:
+    source = CropSource(RenderedHands(count=7, size=24), RULE, STRONG, seed=11)
+    rows = in_batches_of(3, n=7)
+    here = list(batches(source, rows, epoch=5))
+    assert [batch.rows.tolist() for batch, _ in here] == [[0, 1, 2], [3, 4, 5], [6]]
+    for workers in (1, 2):
+        there = list(batches(source, rows, epoch=5, workers=workers))
+        assert all(same(one, other) for (one, _), (other, _) in zip(here, there, strict=True))
+    ((elsewhere, _),) = batches(source, rows[:1], epoch=4)
+    assert not torch.equal(elsewhere.targets.xy_crop, here[0][0].targets.xy_crop)
+
+
+def test_a_share_without_hands_is_no_batch() -> None:
+    source = CropSource(RenderedHands(count=3, size=24), RULE)
+    shares = [np.array([0]), np.array([], dtype=np.int64), np.array([2])]
+    assert [batch.rows.tolist() for batch, _ in batches(source, shares)] == [[0], [2]]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_background_that_cannot_be_used_is_raised_where_the_batch_is_asked_for(workers: int, tmp_path: Path) -> None:
+    (tmp_path / "broken.jpg").write_bytes(b"no photo")
+    config = replace(SceneConfig(), backgrounds=Photos(tmp_path))
+    source = CropSource(RenderedHands(count=4, size=24, config=config), RULE)
+    with pytest.raises(ValueError, match=r"broken\.jpg"):
+        list(batches(source, in_batches_of(2, n=4), workers=workers, on_bad="skip"))
+
+
+def test_closing_early_ends_the_thread_that_renders() -> None:
+    before = threading.active_count()
+    iterator = batches(CropSource(RenderedHands(count=40, size=24), RULE), in_batches_of(2, n=40))
+    next(iterator)
+    assert threading.active_count() > before
+    del iterator
+    gc.collect()
+    assert threading.active_count() == before
+
+
+class Counted:
+    """Numbers from 0 that remember how many were asked for and which threads asked, and fail at one of them."""
+
+    def __init__(self, count: int, fails_at: int = -1) -> None:
+        self.count = count
+        self.fails_at = fails_at
+        self.made = 0
+        self.threads = set[int]()
+
+    def __iter__(self) -> Iterator[int]:
+        for number in range(self.count):
+            self.threads.add(threading.get_ident())
+            if number == self.fails_at:
+                raise RuntimeError("out of memory")
+            self.made += 1
+            yield number
+
+
+@pytest.mark.parametrize("count", [0, 1, AHEAD, 20])
+def test_what_is_made_ahead_comes_in_order_from_one_other_thread(count: int) -> None:
+    numbers = Counted(count)
+    assert list(ahead(iter(numbers), AHEAD)) == list(range(count))
+    assert len(numbers.threads) == min(count, 1)
+    assert threading.get_ident() not in numbers.threads
+
+
+def test_no_more_than_the_depth_is_made_ahead() -> None:
+    numbers = Counted(20)
+    iterator = ahead(iter(numbers), 3)
+    assert next(iterator) == 0
+    for _ in range(200):
+        if numbers.made == 4:
+            break
+        time.sleep(0.01)
+    time.sleep(0.05)
+    assert numbers.made == 4, "one is taken, three wait"
+    iterator.close()
+    assert numbers.made == 4
+
+
+def test_what_fails_ahead_fails_where_it_is_asked_for() -> None:
+    iterator = ahead(iter(Counted(20, fails_at=2)), 4)
+    assert [next(iterator), next(iterator)] == [0, 1]
+    with pytest.raises(RuntimeError, match="out of memory"):
+        next(iterator)
+    assert list(iterator) == []
 
 
 INTERRUPTED = """

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from knuckle.formats import read, read_checked, write
+from knuckle.formats.coco import write_coco
 from knuckle.hands import group_number
 from knuckle.skeleton import FROM_RHD, JOINT_NAMES
 from tests.formats.fakes import assert_refused, example_hands, write_fake_images, write_json
@@ -260,3 +261,15 @@ def test_a_bad_image_is_one_sentence_and_its_hands_are_left_out(tmp_path: Path, 
 def test_a_file_that_is_no_coco_is_one_sentence(tmp_path: Path, text: str, expected: str) -> None:
     (tmp_path / "x.json").write_text(text)
     assert_refused(tmp_path / "x.json", expected, format="coco")
+
+
+def test_images_without_a_hand_are_listed_and_read_over(tmp_path: Path) -> None:
+    hands = example_hands()
+    write_coco(hands, tmp_path / "x.json", {"empty/1.jpg": (64, 48), "empty/2.jpg": (32, 32)})
+    images = json.loads((tmp_path / "x.json").read_text())["images"]
+    assert images[-2:] == [
+        {"id": len(images) - 1, "file_name": "empty/1.jpg", "width": 64, "height": 48},
+        {"id": len(images), "file_name": "empty/2.jpg", "width": 32, "height": 32},
+    ]
+    assert len({image["id"] for image in images}) == len(images)
+    assert read(tmp_path / "x.json") == hands

@@ -50,7 +50,7 @@ def test_the_page_needs_no_other_file(made: tuple[Path, list[str]]) -> None:
     assert len(sources) == 5, "fresh hands, gallery, PCK curve, training curves, the photo"
     assert all(source.startswith("data:image/png;base64,") for source in sources)
     assert "mine.jpg" in html
-    assert "http" not in html
+    assert "http" not in re.sub(r"base64,[^\"]+", "", html)  # four letters may stand in a picture's bytes
 
 
 def test_the_test_hands_were_not_trained_on(made: tuple[Path, list[str]]) -> None:

@@ -16,7 +16,7 @@ from knuckle.train.checkpoint import read_position
 from knuckle.train.distributed import interleave, join_team, pick_device
 from knuckle.train.journal import read_journal
 from tests.train.run_tiny import Faulty, run_apart
-from tests.train.tiny import drawn_hands, fit_tiny, tiny_recipe
+from tests.train.tiny import Tiny, drawn_hands, fit_tiny, rendered_recipe, tiny_recipe
 
 
 @given(rows=st.integers(0, 20), size=st.integers(1, 5))
@@ -75,3 +75,14 @@ def test_two_processes_do_what_one_does(tmp_path: Path) -> None:
         (8, 7, 1),
         (8, 7, 1),
     ]
+
+
+def test_two_processes_render_what_one_renders(tmp_path: Path) -> None:
+    recipe = rendered_recipe(epochs=1)
+    fit_tiny(recipe, tmp_path / "one", Tiny())
+    assert run_apart(recipe, tmp_path / "two", [Tiny(), Tiny()]) == [0, 0]
+    ours, theirs = (load_file(tmp_path / run / "last.safetensors") for run in ("one", "two"))
+    for key, value in ours.items():
+        torch.testing.assert_close(theirs[key], value, rtol=0, atol=1e-5)
+    (one,), (two,) = (read_journal(tmp_path / run / "metrics.jsonl", "validation") for run in ("one", "two"))
+    assert one["epe"] == pytest.approx(two["epe"], abs=1e-4)

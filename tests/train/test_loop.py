@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,7 @@ from knuckle.train.dry_run import dry_run
 from knuckle.train.journal import read_journal
 from knuckle.train.recipe import Recipe, check_recipe
 from tests.train.run_tiny import Faulty, run_apart
-from tests.train.tiny import Tiny, drawn_hands, fit_tiny, tiny_recipe
+from tests.train.tiny import Tiny, drawn_hands, fit_tiny, rendered_recipe, tiny_recipe
 
 
 @pytest.fixture(autouse=True)
@@ -50,7 +52,7 @@ def whole(labels: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def numbers(run: Path) -> list[dict[str, Any]]:
     """All that metrics.jsonl says but times."""
     events = [*read_journal(run / "metrics.jsonl", "step"), *read_journal(run / "metrics.jsonl", "validation")]
-    return [{name: value for name, value in event.items() if name != "seconds"} for event in events]
+    return [{name: value for name, value in event.items() if name not in ("seconds", "waited")} for event in events]
 
 
 def same_models(one: Path, two: Path) -> bool:
@@ -160,6 +162,89 @@ def test_training_learns(labels: Path, tmp_path: Path) -> None:
     fit_tiny(tiny_recipe(labels, epochs=12, learning_rate=0.02, validate_every=12), tmp_path / "a", Tiny())
     losses = [event["loss"] for event in read_journal(tmp_path / "a" / "metrics.jsonl", "step")]
     assert sum(losses[-5:]) < 0.8 * sum(losses[:5])
+
+
+@pytest.fixture(scope="module")
+def whole_rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run on rendered hands that nothing disturbs."""
+    run = tmp_path_factory.mktemp("rendered") / "run"
+    torch.set_num_threads(1)
+    fit_tiny(rendered_recipe(checkpoint_every_steps=3), run, Tiny(dropout=0.3))
+    return run
+
+
+def test_a_run_on_rendered_hands_keeps_those_it_is_measured_on(whole_rendered: Path) -> None:
+    hands = knuckle.read(whole_rendered / "validation.json")
+    assert len(hands) == 5
+    assert all(path.parent == whole_rendered / "hands" / "validation" / "images" for path in hands.paths())
+    assert [event["hands"] for event in read_journal(whole_rendered / "metrics.jsonl", "validation")] == [5, 5]
+    assert [event["hands"] for event in read_journal(whole_rendered / "metrics.jsonl", "step")] == [4] * 8
+    assert not (whole_rendered / "train.json").exists()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_rendering_in_worker_processes_changes_nothing(whole_rendered: Path, tmp_path: Path, workers: int) -> None:
+    fit_tiny(rendered_recipe(workers=workers), tmp_path / "run", Tiny(dropout=0.3))
+    assert same_models(whole_rendered, tmp_path / "run")
+    assert numbers(whole_rendered) == numbers(tmp_path / "run")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_run_on_rendered_hands_that_was_killed_and_resumed_equals_one_that_was_not(
+    whole_rendered: Path, tmp_path: Path, workers: int
+) -> None:
+    """As for hands on disk: the second epoch's hands are others than the first's, and come back after a resume."""
+    recipe = rendered_recipe(checkpoint_every_steps=3, workers=workers)
+    assert run_apart(recipe, tmp_path / "cut", [Faulty("kill", 8, dropout=0.3)]) == [-signal.SIGKILL]
+    assert len(read_journal(tmp_path / "cut" / "metrics.jsonl", "step")) == 7
+    fit_tiny(recipe, tmp_path / "cut", Tiny(dropout=0.3), resume=True)
+    assert same_models(whole_rendered, tmp_path / "cut")
+    assert numbers(whole_rendered) == numbers(tmp_path / "cut")
+
+
+def test_a_request_to_stop_ends_the_thread_that_renders(tmp_path: Path) -> None:
+    before = threading.active_count()
+    with pytest.raises(Interrupted):
+        fit_tiny(rendered_recipe(), tmp_path / "cut", Stops(2, signal.SIGTERM))
+    assert threading.active_count() == before
+
+
+def test_a_rendered_hand_whose_step_is_not_finite_can_be_rendered_again(tmp_path: Path) -> None:
+    fit_tiny(rendered_recipe(ema_decay=None), tmp_path / "a", Faulty("nan", 6))
+    (bad,) = read_journal(tmp_path / "a" / "metrics.jsonl", "bad_step")
+    assert bad["images"] == [f"hand {16 + row} of rendered sequence 0" for row in bad["rows"]]
+
+
+def test_other_rendered_hands_are_refused_on_resume(
+    whole_rendered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(whole_rendered, tmp_path / "run")
+    monkeypatch.setattr(knuckle, "__version__", "9.9")
+    with pytest.raises(ValueError, match=r"data has changed since this run began \(train;"):
+        fit_tiny(rendered_recipe(checkpoint_every_steps=3), tmp_path / "run", Tiny(dropout=0.3), resume=True)
+
+
+@pytest.mark.usefixtures("_nondeterministic_again")
+@pytest.mark.parametrize("word", [True, False])
+def test_a_heatmap_run_on_rendered_hands(tmp_path: Path, word: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The whole way from a recipe, with the settings of a GPU, and its rehearsal, which writes nothing."""
+    monkeypatch.chdir(tmp_path)
+    content = heatmap_recipe(Path()).plain() | {"data": "rendered"}
+    if not word:
+        content["data"] = {"kind": "rendered", "hands": 8, "validation": 3, "test": 2, "size": 32}
+    recipe = check_recipe(content, "heatmap")
+    told = dict(dry_run(recipe))
+    assert told["crops"] == "8 x 3 x 32 x 32"
+    assert list(tmp_path.iterdir()) == []
+    if word:
+        assert (told["train hands"], told["validation hands"], told["test hands"]) == ("20000", "1000", "0")
+        return
+    run = train(recipe, tmp_path / "run")
+    method, _, _ = load_model(run / "best.safetensors")
+    assert method.get_buffer("taught").all()
+    assert len(knuckle.read(run / "test.json")) == 2
+    with pytest.raises(ValueError, match="--resume"):
+        train(recipe, run)
 
 
 def heatmap_recipe(labels: Path) -> Recipe:

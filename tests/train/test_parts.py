@@ -6,11 +6,26 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from knuckle.data.images import read_image
+from knuckle.data.rendered import RenderedHands
 from knuckle.formats import write
 from knuckle.hands import Hands
-from knuckle.train.parts import read_parts, usable
-from knuckle.train.recipe import Data
+from knuckle.render import render
+from knuckle.train.distributed import Team
+from knuckle.train.parts import Parts, names, read_parts, render_held_out, taught, usable
+from knuckle.train.recipe import Recipe, check_recipe
+
+ALONE = Team(0, 1, torch.device("cpu"))
+
+
+def recipe_of(data: object, **train: object) -> Recipe:
+    return check_recipe({"data": data, "model": {"size": 48}, "train": train}, "r")
+
+
+def parts_of(**data: object) -> Parts:
+    return read_parts(recipe_of(data), ALONE.device)
 
 
 def hands_of(groups: list[int], name: str = "a") -> Hands:
@@ -28,8 +43,8 @@ def labels(tmp_path: Path) -> Path:
 
 
 def test_groups_are_shared_out_whole(labels: Path) -> None:
-    parts = read_parts(Data.model_validate({"path": str(labels), "validation": "1/5", "test": "1/5"}))
-    groups = [set(hands.group.tolist()) for hands in parts.named().values()]
+    parts = parts_of(path=str(labels), validation="1/5", test="1/5")
+    groups = [set(hands.group.tolist()) for hands in parts.named().values() if isinstance(hands, Hands)]
     assert sum(map(len, groups)) == len(set.union(*groups)) == 5
     assert sum(map(len, parts.named().values())) == 10
 
@@ -37,7 +52,7 @@ def test_groups_are_shared_out_whole(labels: Path) -> None:
 def test_parts_of_their_own_and_more_sources(labels: Path, tmp_path: Path) -> None:
     write(hands_of([7, 8], "b"), tmp_path / "b.json", "coco")
     other = {"path": str(tmp_path / "b.json")}
-    parts = read_parts(Data.model_validate({"path": str(labels), "more": [other], "validation": other}))
+    parts = parts_of(path=str(labels), more=[other], validation=other)
     assert (len(parts.train), len(parts.validation), len(parts.test)) == (12, 2, 0)
 
 
@@ -45,11 +60,11 @@ def test_a_validation_source_without_hands_is_an_error(labels: Path, tmp_path: P
     empty = tmp_path / "empty.json"
     write(Hands.empty(), empty)
     with pytest.raises(ValueError, match=r"no hand is left for validation: .* 10 usable hands in 5 groups"):
-        read_parts(Data.model_validate({"path": str(labels), "validation": {"path": str(empty)}}))
+        parts_of(path=str(labels), validation={"path": str(empty)})
 
 
 def test_validation_0_trains_on_everything(labels: Path) -> None:
-    parts = read_parts(Data.model_validate({"path": str(labels), "validation": 0}))
+    parts = parts_of(path=str(labels), validation=0)
     assert (len(parts.train), len(parts.validation), len(parts.test)) == (10, 0, 0)
 
 
@@ -72,11 +87,104 @@ def test_unusable_hands_are_left_out_and_named() -> None:
 
 
 def test_a_fingerprint_sees_every_column(labels: Path) -> None:
-    data = Data.model_validate({"path": str(labels), "validation": 0.2})
-    before = read_parts(data).fingerprint()
-    assert before == read_parts(data).fingerprint()
+    before = parts_of(path=str(labels), validation=0.2).fingerprint()
+    assert before == parts_of(path=str(labels), validation=0.2).fingerprint()
     assert before["parts"]["train"]["hands"] + before["parts"]["validation"]["hands"] == 10
     hands = hands_of([0, 0, 0, 1, 1, 2, 2, 3, 3, 4])
     write(hands.replace(side=[1] * 10), labels, "coco")
-    after = read_parts(data).fingerprint()
+    after = parts_of(path=str(labels), validation=0.2).fingerprint()
     assert before["parts"]["train"]["sha256"] != after["parts"]["train"]["sha256"]
+
+
+def test_hands_on_disk_teach_what_they_show_and_are_named_by_their_images() -> None:
+    hands = hands_of([0, 1, 2])
+    visibility = hands.visibility.copy()
+    visibility[:, 4] = 0
+    visibility[1:, 9] = 0
+    assert np.flatnonzero(~taught(hands.replace(visibility=visibility))).tolist() == [4]
+    assert names(hands, [2, 0], epoch=5) == ["a2.jpg", "a0.jpg"]
+
+
+def test_rendered_hands_to_train_on_and_to_measure_on_are_sequences_of_their_own() -> None:
+    sequences = []
+    for seed in range(3):
+        parts = parts_of(kind="rendered", hands=20, validation=5, test=3, seed=seed)
+        planned = [hands for hands in parts.named().values() if isinstance(hands, RenderedHands)]
+        assert [len(hands) for hands in planned] == [20, 5, 3]
+        assert [hands.size for hands in planned] == [48, 48, 48], "as large as the crops"
+        sequences += [hands.seed for hands in planned]
+    assert sequences == list(range(9))
+    assert taught(planned[0]).all()
+    assert names(planned[0], [1], epoch=2) == ["hand 41 of rendered sequence 6"]
+
+
+def test_what_a_recipe_says_of_rendered_hands_reaches_the_renderer(tmp_path: Path) -> None:
+    (tmp_path / "wall.jpg").write_bytes(b"")
+    train = parts_of(
+        kind="rendered",
+        size=64,
+        gestures={"fist": 0.5, 7: 0.25},
+        exclude=[12, "claw"],
+        without=["sensor", "occluders"],
+        backgrounds=str(tmp_path),
+    ).train
+    assert isinstance(train, RenderedHands)
+    assert train.size == 64
+    assert (train.config.sensor, train.config.occluders) == (None, None)
+    assert train.config.sleeves is not None
+    assert (train.config.poses.weights[6], train.config.poses.weights[7]) == (0.5, 0.25)
+    assert train.config.poses.exclude == {12, 19}
+    (tmp_path / "wall.jpg").unlink()
+    with pytest.raises(ValueError, match="holds no photo for backgrounds"):
+        parts_of(kind="rendered", backgrounds=str(tmp_path))
+
+
+def test_only_a_gpu_without_workers_renders_what_is_learnt() -> None:
+    for device, workers, expected in (
+        ("cuda:1", 0, "cuda:1"),
+        ("cuda:1", 2, "cpu"),
+        ("mps", 0, "cpu"),
+        ("cpu", 0, "cpu"),
+    ):
+        train = read_parts(recipe_of("rendered", workers=workers), torch.device(device)).train
+        assert isinstance(train, RenderedHands)
+        assert train.device == expected
+
+
+def test_held_out_hands_are_rendered_once_and_read_from_disk(tmp_path: Path) -> None:
+    recipe = recipe_of({"kind": "rendered", "hands": 9, "validation": 3, "size": 32})
+    planned = read_parts(recipe, ALONE.device)
+    parts = render_held_out(planned, recipe, tmp_path, ALONE)
+    assert parts.train == planned.train
+    assert isinstance(parts.validation, Hands)
+    images, truth = render(3, seed=1, size=32, device="cpu")
+    np.testing.assert_allclose(parts.validation.xy, truth.xy, atol=1e-3)
+    error = np.abs(read_image(parts.validation.paths()[2]).astype(int) - images[2])
+    assert error.mean() < 10, "the picture of that hand, as a JPEG"
+    assert not (tmp_path / "test").exists()
+    assert len(parts.test) == 0
+    written = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    again = render_held_out(planned, recipe, tmp_path, ALONE)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == written
+    assert again.fingerprint() == parts.fingerprint()
+
+
+def test_held_out_hands_that_were_begun_are_finished(tmp_path: Path) -> None:
+    recipe = recipe_of({"kind": "rendered", "validation": 3, "size": 32})
+    planned = read_parts(recipe, ALONE.device)
+    whole = render_held_out(planned, recipe, tmp_path / "whole", ALONE)
+    render_held_out(planned, recipe, tmp_path / "cut", ALONE)
+    for name in ("images/00000001.jpg", "annotations.json", "contact_sheet.png"):
+        (tmp_path / "cut" / "validation" / name).unlink()
+    assert render_held_out(planned, recipe, tmp_path / "cut", ALONE).fingerprint() == whole.fingerprint()
+
+
+def test_the_fingerprint_of_rendered_hands_sees_their_number_and_settings() -> None:
+    def of(**data: object) -> object:
+        return parts_of(kind="rendered", **data).fingerprint()["parts"]["train"]
+
+    assert of() == of()
+    assert of() != of(hands=10)
+    assert of() != of(seed=1)
+    assert of() != of(size=47)
+    assert of() != of(without=["sleeves"])

@@ -9,7 +9,18 @@ import pytest
 from pydantic import ValidationError
 
 from knuckle.data.augment import Augmentation
-from knuckle.train.recipe import Cosine, Recipe, Source, Step, check_recipe, known_fields, load_recipe
+from knuckle.train.recipe import (
+    OPTIONAL_FACTORS,
+    Cosine,
+    Data,
+    Recipe,
+    Rendered,
+    Source,
+    Step,
+    check_recipe,
+    known_fields,
+    load_recipe,
+)
 
 REPOSITORY = Path(__file__).parents[2]
 MINIMAL = {"data": {"path": "photos"}}
@@ -23,6 +34,7 @@ def written(tmp_path: Path, text: str) -> Path:
 
 def test_only_the_path_is_required() -> None:
     recipe = check_recipe(MINIMAL, "r")
+    assert isinstance(recipe.data, Data)
     assert recipe.data.sources == (Source(path="photos"),)
     assert recipe.augmentation == Augmentation.none()
     assert recipe.train.schedule == Step()
@@ -52,12 +64,61 @@ def test_a_resolved_recipe_reads_back_as_itself(tmp_path: Path) -> None:
         ("augmentation.scale=[0.5, 2]", "augmentation.scale", (0.5, 2.0)),
         ("model.options.decoder=dark", "model.options", {"decoder": "dark"}),
         ("data.path=a=b", "data.path", "a=b"),
+        ("data=rendered", "data", Rendered()),
+        ("data={kind: rendered, hands: 5}", "data", Rendered(hands=5)),
     ],
 )
 def test_overrides_are_yaml(tmp_path: Path, override: str, field: str, value: object) -> None:
     recipe = load_recipe(written(tmp_path, "data: {path: photos}"), [override])
-    section, name = field.split(".")
-    assert getattr(getattr(recipe, section), name) == value
+    found: object = recipe
+    for name in field.split("."):
+        found = getattr(found, name)
+    assert found == value
+
+
+def test_rendered_hands_are_one_word_and_take_overrides(tmp_path: Path) -> None:
+    path = written(tmp_path, "data: rendered")
+    assert load_recipe(path).data == Rendered()
+    recipe = load_recipe(
+        path, ["data.hands=5000", "data.gestures.6=0.5", "data.gestures.claw=0.1", "data.without=[sensor]"]
+    )
+    assert recipe.data == Rendered(hands=5000, gestures={"6": 0.5, "claw": 0.1}, without=("sensor",))
+    assert check_recipe(recipe.plain(), "again") == recipe
+
+
+def test_every_factor_that_can_be_switched_off_and_no_other() -> None:
+    config = Rendered(without=OPTIONAL_FACTORS).scenes()
+    switched_off = {field.name for field in dataclasses.fields(config) if getattr(config, field.name) is None}
+    assert switched_off == set(OPTIONAL_FACTORS) >= {"lens", "backgrounds", "sensor"}
+    assert not {"poses", "left_hands"} & switched_off
+
+
+def test_every_fault_of_rendered_hands_names_its_field() -> None:
+    wrong: dict[str, object] = {
+        "hnds": 5,
+        "path": "x",
+        "validation": 0.1,
+        "size": 8,
+        "gestures": {"fits": 0.5},
+        "exclude": ["claw", 25],
+        "without": ["sensor", "poses"],
+        "on_bad": "cry",
+    }
+    with pytest.raises(ValueError, match="not a field") as caught:
+        check_recipe({"data": {"kind": "rendered", **wrong}}, "r")
+    lines = str(caught.value).splitlines()
+    for expected in (
+        "data.hnds is not a field of a recipe; did you mean data.hands?",
+        "data.path is not a field where data.kind is rendered; ",
+        "data.validation should be a valid integer",
+        "data.size should be greater than or equal to 16",
+        "data.gestures is wrong: There is no gesture 'fits'",
+        "data.exclude.1 is wrong: There is no gesture '25'",
+        "data.without.1 is wrong: it should be one of shape, ",
+        "data.on_bad should be 'stop' or 'skip'",
+    ):
+        assert any(line.startswith(f"r: {expected}") for line in lines), expected
+    assert len(lines) == 8
 
 
 def test_every_fault_is_reported_at_once_with_its_path(tmp_path: Path) -> None:
@@ -81,7 +142,7 @@ def test_every_fault_is_reported_at_once_with_its_path(tmp_path: Path) -> None:
         "augmentation.rotaton is not a field of a recipe; did you mean augmentation.rotation?",
         "train.epoch is not a field of a recipe; did you mean train.epochs?",
         "train.learning_rate should be a valid number, unable to parse string as a number, got 'fast'.",
-        "train.schedule.kind should be 'step' or 'cosine', got {'kind': 'stepwise'}.",
+        "train.schedule.kind should be 'step' or 'cosine', got 'stepwise'.",
         "train.schedul is not a field of a recipe; did you mean train.schedule?",
         "device is wrong: it should be auto, cpu, mps, cuda or cuda:NUMBER, got 'tpu'.",
     ):
@@ -100,6 +161,13 @@ def test_every_fault_is_reported_at_once_with_its_path(tmp_path: Path) -> None:
         ({**MINIMAL, "train": {"batch": 10, "accumulate": 4}}, "10 cannot be cut into accumulate = 4"),
         ({**MINIMAL, "train": {"schedule": {"kind": "step", "milestones": [5, 3]}}}, "milestones must ascend"),
         ({**MINIMAL, "train": {"schedule": {"kind": "cosine", "gamma": 1}}}, "train.schedule.gamma is not a field"),
+        ({**MINIMAL, "train": {"schedule": {"kind": "cosine", "gamma": 1}}}, "train.schedule.kind is cosine"),
+        ({**MINIMAL, "train": {"schedule": {"gamma": 0.5}}}, "train.schedule.kind is missing"),
+        ({"data": "renderd"}, "data is wrong: it should be a section with a path, or the word rendered, got 'renderd'"),
+        ({"data": None}, "or the word rendered, got None"),
+        ({"data": {"kind": "film"}}, "data.kind should be 'files' or 'rendered', got 'film'"),
+        ({"data": {"path": "x", "hands": 5}}, "data.hands is not a field where data.kind is files"),
+        ({"data": {"kind": "rendered", "gestures": {"fist": 1.0}, "exclude": ["fist"]}}, "exclude fewer of them"),
         ({**MINIMAL, "augmentation": {"mirror": 2.0}}, "mirror must be 0 to 1, got 2.0"),
         ({**MINIMAL, "tarin": {}}, "did you mean train?"),
         ({**MINIMAL, "zebra": 1}, "docs/training.md lists the fields"),
@@ -153,6 +221,13 @@ def test_published_schedules() -> None:
         assert train.schedule == Step(milestones=milestones, gamma=0.1)
         assert (train.warmup_iterations, train.warmup_factor, train.weight_decay) == (500, 0.001, 0.0)
         assert (train.save_best, recipe.model.weights) == ("auc", "imagenet")
+
+
+def test_the_recipe_for_rendered_hands_never_shows_a_hand_twice_and_renders_on_the_gpu() -> None:
+    recipe = load_recipe(REPOSITORY / "recipes" / "rendered.yaml")
+    assert isinstance(recipe.data, Rendered)
+    assert recipe.data.hands % recipe.train.batch == 0
+    assert recipe.train.workers == 0
 
 
 def test_the_documentation_names_every_field() -> None:

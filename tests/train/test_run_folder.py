@@ -11,9 +11,10 @@ import torch
 import yaml
 
 from knuckle.formats import read
+from knuckle.hands import Hands
 from knuckle.train.distributed import Team
 from knuckle.train.parts import Parts, read_parts
-from knuckle.train.recipe import Data, Recipe, check_recipe
+from knuckle.train.recipe import Recipe, check_recipe
 from knuckle.train.run_folder import changed_fields, check_run, open_run, record_data, record_environment
 from tests.train.tiny import drawn_hands
 
@@ -62,11 +63,13 @@ def test_changed_fields_follow_sections() -> None:
 
 def test_the_rows_of_each_part_read_back_with_their_images(tmp_path: Path) -> None:
     annotations = drawn_hands(tmp_path / "drawn", 24)
-    parts = read_parts(Data.model_validate({"path": str(annotations), "validation": "1/3", "test": "1/3"}))
+    data = {"path": str(annotations), "validation": "1/3", "test": "1/3"}
+    parts = read_parts(check_recipe({"data": data}, "r"), torch.device("cpu"))
     run = tmp_path / "run"
     run.mkdir()
     record_data(run, parts)
     for name, hands in parts.named().items():
+        assert isinstance(hands, Hands)
         again = read(run / f"{name}.json")
         assert all(path.is_file() for path in again.paths())
         assert [path.resolve() for path in again.paths()] == [path.resolve() for path in hands.paths()]

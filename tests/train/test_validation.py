@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from knuckle.geometry import CropRule
+from knuckle.hands import Hands
 from knuckle.metrics import auc, epe
 from knuckle.predict.inference import predict_hands
 from knuckle.train.distributed import Team
@@ -22,7 +23,8 @@ ALONE = Team(0, 1, torch.device("cpu"))
 
 def test_validation_is_prediction_and_metrics_without_unread_images(tmp_path: Path) -> None:
     recipe = tiny_recipe(drawn_hands(tmp_path, 24))
-    hands = read_parts(recipe.data).train
+    hands = read_parts(recipe, torch.device("cpu")).train
+    assert isinstance(hands, Hands)
     rule, method = CropRule(size=SIZE), Tiny()
     whole, _ = predict_hands(method, rule, hands)
     metrics, unread = validate(method, rule, recipe, hands, ALONE)

@@ -14,9 +14,9 @@ from knuckle.methods.base import Decoded, Method, Outputs, Targets
 from knuckle.methods.weights import ModelSpec
 from knuckle.train.distributed import join_team
 from knuckle.train.loop import fit
-from knuckle.train.parts import read_parts
+from knuckle.train.parts import read_parts, render_held_out
 from knuckle.train.recipe import Recipe, check_recipe
-from knuckle.train.run_folder import check_run, open_run
+from knuckle.train.run_folder import check_run, open_run, record_data
 
 SIZE = 16
 
@@ -68,15 +68,30 @@ def tiny_recipe(annotations: Path, **train: Any) -> Recipe:
     return check_recipe(content, "tiny")
 
 
+def rendered_recipe(**train: Any) -> Recipe:
+    """A run of two epochs of four steps on hands that are rendered, and measured on five others."""
+    content = {
+        "data": {"kind": "rendered", "hands": 16, "validation": 5, "size": 32, "without": ["companions"]},
+        "model": {"backbone": "none", "size": SIZE},
+        "augmentation": {"mirror": 0.5, "rotation": 30.0, "noise": 5.0},
+        "train": {"epochs": 2, "batch": 4, "learning_rate": 0.01, "ema_decay": 0.9, **train},
+        "device": "cpu",
+    }
+    return check_recipe(content, "tiny, rendered")
+
+
 def fit_tiny(recipe: Recipe, folder: Path, method: Tiny, *, resume: bool = False) -> None:
     """Train `method` in the team that the environment describes."""
     with join_team(recipe.device) as team:
         if team.leads:
             check_run(folder, recipe, resume=resume)
             open_run(folder, recipe)
+        parts = render_held_out(read_parts(recipe, team.device), recipe, folder / "hands", team)
+        if team.leads:
+            record_data(folder, parts)
         torch.manual_seed(recipe.train.seed)
         for layer in method.modules():
             if isinstance(layer, nn.Linear):
                 layer.reset_parameters()
         spec = ModelSpec("tiny", "none", CropRule(size=SIZE))
-        fit(method, spec, recipe, read_parts(recipe.data), folder, team)
+        fit(method, spec, recipe, parts, folder, team)

@@ -15,10 +15,16 @@ if TYPE_CHECKING:
 
 
 def render(
-    count: Annotated[int, typer.Option("--count", min=1, help="How many hands.")],
+    count: Annotated[int, typer.Option("--count", min=1, help="How many pictures.")],
     out: Annotated[Path, typer.Option("--out", help="Folder to write; an interrupted one is gone on with.")],
     seed: Annotated[int, typer.Option("--seed", min=0, help="Another seed, other hands.")] = 0,
-    size: Annotated[int, typer.Option("--size", min=16, max=4096, help="Side of the pictures in pixels.")] = 256,
+    size: Annotated[
+        int | None,
+        typer.Option("--size", min=16, max=4096, help="Side of the pictures in pixels. Default: 256; of scenes 512."),
+    ] = None,
+    scenes: Annotated[
+        bool, typer.Option("--scenes", help="Whole scenes with none to four hands, to train detectors on.")
+    ] = False,
     gestures: Annotated[
         str | None,
         typer.Option(
@@ -33,26 +39,30 @@ def render(
         Path | None, typer.Option("--backgrounds", help="Folder of photos without hands; default: made by code.")
     ] = None,
     device: Annotated[str | None, typer.Option("--device", help="cpu, cuda, cuda:1... Default: a GPU if any.")] = None,
-    batch: Annotated[int, typer.Option("--batch", min=1, help="Hands that are rendered together.")] = 32,
+    batch: Annotated[
+        int | None,
+        typer.Option("--batch", min=1, help="Pictures that are rendered together. Default: 32; of scenes 8."),
+    ] = None,
 ) -> None:
     """Render hands with exact labels: pictures, COCO and CSV annotations, and a contact sheet.
 
-    Hand number i of a seed is always the same, so the same command goes on after an interruption, and a
+    Picture number i of a seed is always the same, so the same command goes on after an interruption, and a
     larger --count adds to a finished folder.
 
     Example: knuckle render --count 1000 --out rendered
     """
-    from knuckle.render.folder import render_folder
+    from knuckle.render.folder import render_folder, render_scenes_folder
 
     config = _config(gestures, exclude, backgrounds)
+    size, batch = size or (512 if scenes else 256), batch or (8 if scenes else 32)
+    fill = render_scenes_folder if scenes else render_folder
     start = time.perf_counter()
-    with progress(count, "hands") as update:
-        hands, new = render_folder(out, count, seed, size, config=config, device=device, batch=batch, progress=update)
+    with progress(count, "pictures") as update:
+        hands, new = fill(out, count, seed, size, config=config, device=device, batch=batch, progress=update)
     speed = new / (time.perf_counter() - start)
-    seen = hands.visibility
+    shares = [f"{(hands.visibility == value).mean():.1%}" if len(hands) else "" for value in (2, 1, 0)]
     print_table(
-        ("hands", "rendered now", "hands/s", "visible", "hidden", "outside"),
-        [(len(hands), new, speed, *(f"{(seen == value).mean():.1%}" for value in (2, 1, 0)))],
+        ("hands", "rendered now", "pictures/s", "visible", "hidden", "outside"), [(len(hands), new, speed, *shares)]
     )
     say(f"Wrote {out}; look at {out / 'contact_sheet.png'}.")
 

@@ -1,4 +1,4 @@
-"""Data: images from disk, splits that never divide a group, augmentation, and batches of crops.
+"""Data: images from disk or rendered, splits that never divide a group, augmentation, and batches of crops.
 
-`images`, `splits` and `augment` work without torch; `loader` belongs to the extra `train`.
+`images`, `splits` and `augment` work without torch; `rendered` and `loader` belong to the extra `train`.
 """

@@ -1,4 +1,4 @@
-"""From hands on disk to batches of crops: read, cut, change, stack, here or in worker processes.
+"""From hands to batches of crops: read or render, cut, change, stack, here or in worker processes.
 
 All randomness of a sample comes from (seed, epoch, row), so a batch is the same whichever process
 builds it, in whatever order. Workers hand over whole batches: a batch crosses between processes once,
@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -24,6 +26,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from knuckle.data.augment import Augmentation, apply_pixels, draw_geometry
 from knuckle.data.images import ImageError, read_image
+from knuckle.data.rendered import RenderedHands
 from knuckle.formats.problems import OnBad
 from knuckle.geometry import Crop, CropRule
 from knuckle.hands import UNLABELED, Hands
@@ -31,6 +34,10 @@ from knuckle.methods.base import Targets
 from knuckle.skeleton import NUM_JOINTS
 
 Anything = TypeVar("Anything")
+Image = UInt8[np.ndarray, "h w 3"]
+
+AHEAD: Final = 2
+"""Batches of rendered hands that may wait for the network, where no workers make them."""
 
 _AS_IT_IS: Final = Augmentation.none()
 
@@ -73,13 +80,13 @@ class CropSource:
     """Hands and how to cut them out of their images.
 
     Attributes:
-        hands: where the images lie, boxes and keypoints.
+        hands: where the images lie, boxes and keypoints; or how to render them.
         rule: how the crops are cut, around boxes or from the whole image.
         augmentation: random changes, or None.
         seed: of all random changes, not negative.
     """
 
-    hands: Hands
+    hands: Hands | RenderedHands
     rule: CropRule
     augmentation: Augmentation | None = None
     seed: int = 0
@@ -92,26 +99,34 @@ def load_sample(source: CropSource, row: int, epoch: int = 0) -> Sample:
         ImageError: the image cannot be read, or has not the size that its hand says.
         ValueError: the hand's box has no area.
     """
-    hands, augmentation = source.hands, source.augmentation or _AS_IT_IS
-    path = _path(hands, row)
-    image = read_image(path)
-    size_wh = (image.shape[1], image.shape[0])
-    expected_wh = tuple(hands.size[row].tolist())
-    if expected_wh not in {size_wh, (0, 0)}:
-        raise ImageError(
-            f"{path} is {size_wh[0]} x {size_wh[1]} pixels, but its labels are for {expected_wh[0]} x "
-            f"{expected_wh[1]}; give the image that was labelled."
-        )
-    rng = np.random.Generator(np.random.SFC64((source.seed, epoch, row)))
-    geometry = draw_geometry(augmentation, rng)
-    if source.rule.whole_image:
-        crop = source.rule.around_frame(size_wh, **geometry)
+    (sample,) = load_samples(source, [row], epoch)
+    if isinstance(sample, ValueError):
+        raise sample
+    return sample
+
+
+def load_samples(source: CropSource, rows: Sequence[int], epoch: int = 0) -> Iterator[Sample | ValueError]:
+    """The crop of each row, or in its place why there is none. Hands that are rendered are rendered together.
+
+    Raises:
+        ValueError: hands cannot be rendered.
+    """
+    if not len(rows):  # a process's share of a small batch may be empty
+        return
+    if isinstance(source.hands, RenderedHands):
+        rendered, hands = source.hands.render(rows, epoch)
+        places: Sequence[int] = range(len(rows))
     else:
-        crop = source.rule.around_box(_box_with_area(hands, row), **geometry)
-    pixels = apply_pixels(source.rule.cut(image, crop), augmentation, rng)
-    labeled = hands.visibility[row] > UNLABELED
-    xy_crop = np.where(labeled[:, None], crop.to_crop(hands.xy[row]), 0).astype(np.float32)
-    return Sample(pixels, crop, xy_crop, labeled)
+        rendered, hands, places = None, source.hands, rows
+    for row, place in zip(rows, places, strict=True):
+        rng = np.random.Generator(np.random.SFC64((source.seed, epoch, row)))
+        sample: Sample | ValueError
+        try:
+            image = _read(hands, place) if rendered is None else rendered[place]
+            sample = _cut(source, image, hands, place, rng)
+        except ValueError as error:
+            sample = error
+        yield sample
 
 
 def batches(
@@ -130,8 +145,9 @@ def batches(
     Args:
         source: what to cut.
         rows: rows of `source.hands`, one array a batch.
-        epoch: number of the pass over the data; every epoch draws other changes.
-        workers: processes that build batches; 0 builds them here, when they are asked for.
+        epoch: number of the pass over the data; every epoch draws other changes, and renders other hands.
+        workers: processes that build batches; they cannot use a GPU. 0 builds them here: images are read when
+            they are asked for, and hands are rendered by a thread that stays `AHEAD` batches ahead.
         on_bad: "stop" raises on the first sample that cannot be used, "skip" leaves it out of its
             batch. A batch with none left is not yielded; its messages come with another batch.
 
@@ -189,7 +205,8 @@ class _Stacker(Dataset[_Stack | ValueError]):
 
 def _stacks(stacker: _Stacker, workers: int) -> Iterator[_Stack | ValueError]:
     if not workers:
-        return (stacker[number] for number in range(len(stacker)))
+        here = (stacker[number] for number in range(len(stacker)))
+        return ahead(here, AHEAD) if isinstance(stacker.source.hands, RenderedHands) else here
     return iter(
         DataLoader(
             stacker,
@@ -212,13 +229,11 @@ def _stack(source: CropSource, rows: list[int], epoch: int, on_bad: OnBad) -> _S
     image_to_crop = np.empty((n, 3, 3))
     kept: list[int] = []
     messages: list[str] = []
-    for row in rows:
-        try:
-            sample = load_sample(source, row, epoch)
-        except ValueError as error:
+    for row, sample in zip(rows, load_samples(source, rows, epoch), strict=True):
+        if isinstance(sample, ValueError):
             if on_bad == "stop":
-                raise
-            messages.append(str(error))
+                raise sample
+            messages.append(str(sample))
             continue
         place = len(kept)
         pixels[place], xy_crop[place], labeled[place] = sample.image, sample.xy_crop, sample.labeled
@@ -228,6 +243,30 @@ def _stack(source: CropSource, rows: list[int], epoch: int, on_bad: OnBad) -> _S
     return _Stack(images[:n], xy_crop[:n], labeled[:n], image_to_crop[:n], np.array(kept, dtype=np.int64), messages)
 
 
+def ahead(items: Iterator[Anything], depth: int) -> Generator[Anything, None, None]:
+    """The same items in the same order, made by a thread that keeps at most `depth` of them waiting.
+
+    What making an item raises is raised where the item is asked for. Closing the iterator waits for the
+    item in the making, and no other one is begun.
+    """
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        waiting = deque(thread.submit(next, items, _THE_END) for _ in range(depth))
+        try:
+            while not isinstance(item := waiting.popleft().result(), _TheEnd):
+                waiting.append(thread.submit(next, items, _THE_END))
+                yield item
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+class _TheEnd:
+    """Comes after the last item."""
+
+
+_THE_END: Final = _TheEnd()
+
+
 def _to_batch(stack: _Stack) -> Batch:
     return Batch(
         images=stack.images.permute(0, 3, 1, 2),
@@ -235,6 +274,33 @@ def _to_batch(stack: _Stack) -> Batch:
         image_to_crop=torch.from_numpy(stack.image_to_crop),
         rows=torch.from_numpy(stack.rows),
     )
+
+
+def _read(hands: Hands, row: int) -> Image:
+    path = _path(hands, row)
+    image = read_image(path)
+    size_wh = (image.shape[1], image.shape[0])
+    expected_wh = tuple(hands.size[row].tolist())
+    if expected_wh not in {size_wh, (0, 0)}:
+        raise ImageError(
+            f"{path} is {size_wh[0]} x {size_wh[1]} pixels, but its labels are for {expected_wh[0]} x "
+            f"{expected_wh[1]}; give the image that was labelled."
+        )
+    return image
+
+
+def _cut(source: CropSource, image: Image, hands: Hands, row: int, rng: np.random.Generator) -> Sample:
+    """The crop of row `row` of `hands`, which `image` shows."""
+    augmentation = source.augmentation or _AS_IT_IS
+    geometry = draw_geometry(augmentation, rng)
+    if source.rule.whole_image:
+        crop = source.rule.around_frame((image.shape[1], image.shape[0]), **geometry)
+    else:
+        crop = source.rule.around_box(_box_with_area(hands, row), **geometry)
+    pixels = apply_pixels(source.rule.cut(image, crop), augmentation, rng)
+    labeled = hands.visibility[row] > UNLABELED
+    xy_crop = np.where(labeled[:, None], crop.to_crop(hands.xy[row]), 0).astype(np.float32)
+    return Sample(pixels, crop, xy_crop, labeled)
 
 
 def _path(hands: Hands, row: int) -> Path:

@@ -9,6 +9,7 @@ hold `side` (also `hand_type`, `handedness`), `gesture`, `group`, `score`, `conf
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -229,8 +230,14 @@ def _keypoints(annotation: Record, categories: _Categories) -> Float64[np.ndarra
     return keypoints if order is None else keypoints[list(order)]
 
 
-def write_coco(hands: Hands, path: Path) -> list[str]:
+def write_coco(hands: Hands, path: Path, without_hands: Mapping[str, tuple[int, int]] | None = None) -> list[str]:
     """Write a COCO keypoint file that holds every column; the image paths are relative to its folder.
+
+    Args:
+        hands: what to write.
+        path: a .json file.
+        without_hands: width and height of images that show no hand, by their path from the file's folder: they are
+            listed among the images and have no annotation. None of them may be an image of `hands`.
 
     Returns:
         One sentence for each thing that the format cannot hold.
@@ -250,6 +257,10 @@ def write_coco(hands: Hands, path: Path) -> list[str]:
         {"id": int(ids[i]), "file_name": str(names[i]), "width": int(size[row, 0]), "height": int(size[row, 1])}
         for i in by_appearance
         for row in [first_rows[i]]
+    ]
+    images += [
+        {"id": number, "file_name": name, "width": width, "height": height}
+        for number, (name, (width, height)) in enumerate((without_hands or {}).items(), start=len(names) + 1)
     ]
     box, lost = boxes_with_area(hands)
     annotations = _annotations(hands, ids[image_index], box)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import closing
 
 import torch
 
@@ -22,12 +23,13 @@ def dry_run(recipe: Recipe) -> list[tuple[str, str]]:
         ValueError: the recipe or its data is unfit, exactly as `train` would say.
     """
     with join_team(recipe.device) as team:
-        parts = read_parts(recipe.data)
+        parts = read_parts(recipe, team.device)
         method, spec = build_method(recipe)
         learner = start(method, recipe.train, team)
         steps = batches_of_epoch(len(parts.train), recipe.train.batch, recipe.train.seed, epoch=0)
         source = training_source(recipe, parts, spec)
-        pieces, _ = next(load_shares(source, recipe, steps[:1], 0, team))
+        with closing(load_shares(source, recipe, steps[:1], 0, team)) as shares:
+            pieces, _ = next(shares)
         began = time.perf_counter()
         gradient = take_step(learner, pieces, recipe.train, len(steps), team)
         seconds = time.perf_counter() - began

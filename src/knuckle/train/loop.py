@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from jaxtyping import Int64
 
 from knuckle.data.loader import Batch, CropSource, batches
 from knuckle.geometry import CropRule
+from knuckle.hands import Hands
 from knuckle.methods.base import Method
 from knuckle.methods.weights import ModelSpec, build, save_model
 from knuckle.train.curves import draw_curves
@@ -26,7 +28,7 @@ from knuckle.train.distributed import Team, gather_objects, join_team, share_sta
 from knuckle.train.interrupt import Interrupted, StopRequest, stop_request
 from knuckle.train.journal import Journal
 from knuckle.train.learner import Learner, save, start, take_step
-from knuckle.train.parts import Parts, read_parts
+from knuckle.train.parts import Parts, names, read_parts, render_held_out, taught
 from knuckle.train.recipe import Recipe
 from knuckle.train.run_folder import check_run, open_run, record_data, record_environment
 from knuckle.train.steps import Gradient, batches_of_epoch, in_order, stripe
@@ -79,11 +81,13 @@ def train(recipe: Recipe, out: Path, *, resume: bool = False) -> Path:
     with join_team(recipe.device) as team:
         if team.leads:
             check_run(out, recipe, resume=resume)
-        parts = read_parts(recipe.data)
+        parts = read_parts(recipe, team.device)
         method, spec = build_method(recipe)
-        method.get_buffer("taught").copy_(torch.from_numpy(parts.train.labeled.any(axis=0)))
+        method.get_buffer("taught").copy_(torch.from_numpy(taught(parts.train)))
         if team.leads:
             open_run(out, recipe)
+        parts = render_held_out(parts, recipe, out / "hands", team)
+        if team.leads:
             record_data(out, parts)
             record_environment(out, recipe, team)
         wait_for_team(team)
@@ -147,27 +151,28 @@ def run_epoch(run: Run, learner: Learner, request: StopRequest) -> bool:
     steps = batches_of_epoch(len(run.parts.train), training.batch, training.seed, epoch)
     left = steps[learner.position.step_in_epoch :]
     source = training_source(run.recipe, run.parts, run.spec)
-    shares = load_shares(source, run.recipe, left, epoch, team)
     learner.method.train()
-    for _ in left:
-        began = time.perf_counter()
-        pieces, skipped = next(shares)
-        gradient = take_step(learner, pieces, training, len(steps), team, request)
-        step = learner.position.step
-        for message in skipped:
-            journal.write("skipped_hand", step=step, epoch=epoch + 1, message=message)
-        report_step(run, learner, gradient, pieces, time.perf_counter() - began)
-        journal.progress(step, training.epochs * len(steps), f"epoch {epoch + 1}, loss {gradient.loss:.3g}")
-        if gradient.stop:
-            return True
-        if step % training.checkpoint_every_steps == 0 and team.leads:
-            save(learner, run.folder / "checkpoint", journal)
-    return False
+    with closing(load_shares(source, run.recipe, left, epoch, team)) as shares:
+        for _ in left:
+            began = time.perf_counter()
+            pieces, skipped = next(shares)
+            waited = time.perf_counter() - began
+            gradient = take_step(learner, pieces, training, len(steps), team, request)
+            step = learner.position.step
+            for message in skipped:
+                journal.write("skipped_hand", step=step, epoch=epoch + 1, message=message)
+            report_step(run, learner, gradient, pieces, time.perf_counter() - began, waited)
+            journal.progress(step, training.epochs * len(steps), f"epoch {epoch + 1}, loss {gradient.loss:.3g}")
+            if gradient.stop:
+                return True
+            if step % training.checkpoint_every_steps == 0 and team.leads:
+                save(learner, run.folder / "checkpoint", journal)
+        return False
 
 
 def load_shares(
     source: CropSource, recipe: Recipe, steps: Sequence[Int64[np.ndarray, " batch"]], epoch: int, team: Team
-) -> Iterator[tuple[list[Batch | None], list[str]]]:
+) -> Generator[tuple[list[Batch | None], list[str]], None, None]:
     """This process's pieces of each step, and one sentence a hand that could not be used."""
     training, on_bad = recipe.train, recipe.data.on_bad
     pieces = [piece for rows in steps for piece in stripe(rows, team.rank, team.size, training.accumulate)]
@@ -177,8 +182,10 @@ def load_shares(
         yield [batch for batch, _ in taken], [message for _, messages in taken for message in messages]
 
 
-def report_step(run: Run, learner: Learner, gradient: Gradient, pieces: Sequence[Batch | None], seconds: float) -> None:
-    """Write the step that was just taken to the journal.
+def report_step(
+    run: Run, learner: Learner, gradient: Gradient, pieces: Sequence[Batch | None], seconds: float, waited: float
+) -> None:
+    """Write the step that was just taken to the journal, with the seconds it took and those of them without a batch.
 
     Raises:
         DivergenceError: the step was left out, as too many before it.
@@ -194,11 +201,12 @@ def report_step(run: Run, learner: Learner, gradient: Gradient, pieces: Sequence
             gradient_norm=gradient.norm,
             hands=gradient.hands,
             seconds=round(seconds, 4),
+            waited=round(waited, 4),
         )
         return
     mine = [row for piece in pieces if piece is not None for row in piece.rows.tolist()]
     rows = sorted(row for rows in gather_objects(mine, run.team) for row in rows)
-    images = [str(name) for name in run.parts.train.image[rows]]
+    images = names(run.parts.train, rows, position.epoch)
     journal.write(
         "bad_step", step=position.step, epoch=position.epoch + 1, loss=gradient.loss, rows=rows, images=images
     )
@@ -230,9 +238,11 @@ def finish_epoch(run: Run, learner: Learner) -> None:
 def measure(run: Run, learner: Learner, epoch: int) -> None:
     """Validate the network, and keep it if it is the best so far."""
     metric, position = run.recipe.train.save_best, learner.position
+    hands = run.parts.validation
+    assert isinstance(hands, Hands), "held-out hands are on disk before training begins"
     share_state(learner.result, run.team)
     began = time.perf_counter()
-    metrics, unread = validate(learner.result, run.spec.rule, run.recipe, run.parts.validation, run.team)
+    metrics, unread = validate(learner.result, run.spec.rule, run.recipe, hands, run.team)
     for message in unread:
         run.journal.write("skipped_hand", step=position.step, epoch=epoch, message=message)
     seconds = round(time.perf_counter() - began, 4)

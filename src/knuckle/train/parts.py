@@ -1,19 +1,32 @@
-"""The hands of a run: read from the recipe's sources, freed of what cannot be used, split in three."""
+"""The hands of a run in three parts: read from the recipe's sources and freed of what cannot be used, or rendered.
+
+Rendered hands to train on are never all there: they come as training goes on. Those that measure the network
+are rendered once, into the run folder, and read from there.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from jaxtyping import Bool
 
+from knuckle.data.rendered import RenderedHands
 from knuckle.data.splits import split_by_group
 from knuckle.formats import read_checked
 from knuckle.formats.problems import OnBad, Problems
 from knuckle.hands import Hands
-from knuckle.train.recipe import Data, Source
+from knuckle.render.backgrounds import Photos
+from knuckle.render.folder import is_finished, render_folder, settings
+from knuckle.skeleton import NUM_JOINTS
+from knuckle.train.distributed import Team, wait_for_team
+from knuckle.train.recipe import Data, Recipe, Rendered, Source
 
 
 @dataclass(frozen=True)
@@ -21,18 +34,18 @@ class Parts:
     """What is trained on, what is measured after epochs, and what is kept for the end.
 
     Attributes:
-        train: the hands that the network learns from.
+        train: the hands that the network learns from, those of one epoch where they are rendered.
         validation: the hands that choose the best epoch; empty where `data.validation` is 0.
         test: the hands that training never looks at; may be empty.
         skipped: one sentence for each hand left out.
     """
 
-    train: Hands
-    validation: Hands
-    test: Hands
+    train: Hands | RenderedHands
+    validation: Hands | RenderedHands
+    test: Hands | RenderedHands
     skipped: tuple[str, ...]
 
-    def named(self) -> dict[str, Hands]:
+    def named(self) -> dict[str, Hands | RenderedHands]:
         """The three tables by name."""
         return {"train": self.train, "validation": self.validation, "test": self.test}
 
@@ -44,13 +57,75 @@ class Parts:
         }
 
 
-def read_parts(data: Data) -> Parts:
-    """Read and split the hands of a recipe.
+def taught(hands: Hands | RenderedHands) -> Bool[np.ndarray, " 21"]:
+    """Which joints these hands show a network that learns from them."""
+    if isinstance(hands, RenderedHands):
+        return np.ones(NUM_JOINTS, dtype=np.bool_)
+    return np.asarray(hands.labeled.any(axis=0))
+
+
+def names(hands: Hands | RenderedHands, rows: Sequence[int], epoch: int) -> list[str]:
+    """What to call the pictures of some rows of an epoch in a message."""
+    if isinstance(hands, RenderedHands):
+        return hands.names(rows, epoch)
+    return [str(hands.image[row]) for row in rows]
+
+
+def read_parts(recipe: Recipe, device: torch.device) -> Parts:
+    """The hands of a recipe, read and split; rendered ones are not there yet.
+
+    Args:
+        recipe: names the hands.
+        device: where the network learns. Hands are rendered there too, if it is a GPU and no worker processes,
+            which cannot use one, are to render them.
 
     Raises:
         ValueError: a source cannot be read, a hand is unusable and `on_bad` is "stop", or the training
             part is empty, or the validation part although the recipe asks for one.
     """
+    if isinstance(recipe.data, Data):
+        return _read_files(recipe.data)
+    on_gpu = device.type == "cuda" and not recipe.train.workers
+    return _plan_rendered(recipe.data, recipe.data.size or recipe.model.size, str(device) if on_gpu else "cpu")
+
+
+def render_held_out(parts: Parts, recipe: Recipe, folder: Path, team: Team) -> Parts:
+    """The parts with hands on disk to measure on: those to be rendered are, into `folder`, unless they are there.
+
+    The leader renders, every process reads. Hands on disk stay as they are.
+
+    Raises:
+        ValueError: they cannot be rendered, written or read.
+    """
+    planned = {
+        name: hands
+        for name, hands in parts.named().items()
+        if name != "train" and isinstance(hands, RenderedHands) and len(hands)
+    }
+    for name, hands in planned.items():
+        if team.leads and not is_finished(folder / name):
+            print(f"Rendering {len(hands)} {name} hands into {folder / name}.", file=sys.stderr, flush=True)  # noqa: T201
+            render_folder(
+                *(folder / name, len(hands), hands.seed, hands.size), config=hands.config, device=hands.device
+            )
+    wait_for_team(team)
+    skipped = list(parts.skipped)
+    read = {name: _read(Source(path=str(folder / name / "annotations.json")), recipe.data, skipped) for name in planned}
+    return replace(parts, **read, skipped=tuple(skipped))
+
+
+def _plan_rendered(data: Rendered, size: int, device: str) -> Parts:
+    config = data.scenes()
+    if isinstance(config.backgrounds, Photos):
+        _ = config.backgrounds.files  # an empty folder is an error before the first hand is rendered
+    train, validation, test = (
+        RenderedHands(count, 3 * data.seed + place, size, config, device) if count else Hands.empty()
+        for place, count in enumerate((data.hands, data.validation, data.test))
+    )
+    return Parts(train, validation, test, ())
+
+
+def _read_files(data: Data) -> Parts:
     skipped: list[str] = []
     hands = Hands.concat([_read(source, data, skipped) for source in data.sources])
     fractions = {
@@ -90,14 +165,16 @@ def usable(hands: Hands, crop: str, on_bad: OnBad) -> tuple[Hands, list[str]]:
     return hands[~(unlabeled | boxless)], problems.messages
 
 
-def _read(source: Source, data: Data, skipped: list[str]) -> Hands:
+def _read(source: Source, data: Data | Rendered, skipped: list[str]) -> Hands:
     hands, messages = read_checked(Path(source.path), source.format, source.split, data.on_bad)
     hands, unusable = usable(hands, data.crop, data.on_bad)
     skipped += [*messages, *unusable]
     return hands
 
 
-def _fingerprint(hands: Hands) -> dict[str, Any]:
+def _fingerprint(hands: Hands | RenderedHands) -> dict[str, Any]:
+    if isinstance(hands, RenderedHands):
+        return {"hands": len(hands), "rendered": settings(hands.seed, hands.size, hands.config)}
     digest = hashlib.sha256("\n".join(hands.image.tolist()).encode())
     for name in ("xy", "visibility", "box", "side", "gesture", "group", "size"):
         digest.update(np.ascontiguousarray(getattr(hands, name)).tobytes())

@@ -37,14 +37,26 @@ from pydantic_core import ErrorDetails
 from knuckle.data.augment import Augmentation
 from knuckle.formats import Format
 from knuckle.formats.problems import OnBad
+from knuckle.render.backgrounds import Photos
+from knuckle.render.config import SceneConfig
+from knuckle.render.dataset import SMALLEST_SIZE
+from knuckle.render.poses import PoseMix, parse_gesture, parse_gestures
 
 BestMetric = Literal["auc", "epe", "nme", "pck"]
 
 UNLIKE_BELOW: Final = 0.6
 """Names less alike than this are not offered as what an unknown field may have meant."""
 
-UNION_TAGS: Final = ("fraction", "source", "step", "cosine")
+UNION_TAGS: Final = ("fraction", "source", "files", "rendered", "step", "cosine")
 """Which member of a union pydantic tried; it says so in a fault's path, where no field is called that."""
+
+RENDERED: Final = "rendered"
+"""This word alone for a recipe's data is short for the section with this `kind` and nothing else."""
+
+OPTIONAL_FACTORS: Final = tuple(
+    name for name, kind in typing.get_type_hints(SceneConfig).items() if type(None) in typing.get_args(kind)
+)
+"""What a rendered picture can do without."""
 
 
 class Section(BaseModel):
@@ -89,6 +101,7 @@ class Data(Section):
     `more` adds others. Splits never divide a group.
     """
 
+    kind: Literal["files"] = "files"
     path: str
     format: Format = "auto"
     split: str | None = None
@@ -110,6 +123,82 @@ class Data(Section):
         if held_out >= 1:
             raise ValueError(f"validation and test together take {held_out:g} of the groups; leave some for training")
         return self
+
+
+def _as_written(value: Any) -> Any:
+    """Gestures by number are numbers in YAML."""
+    if isinstance(value, Mapping):
+        return {str(name): share for name, share in value.items()}
+    return [str(name) for name in value] if isinstance(value, list | tuple) else value
+
+
+def _known_shares(shares: dict[str, float]) -> dict[str, float]:
+    parse_gestures(_gesture_text(shares))
+    return shares
+
+
+def _known_gesture(name: str) -> str:
+    parse_gesture(name)
+    return name
+
+
+def _known_factor(name: str) -> str:
+    if name not in OPTIONAL_FACTORS:
+        raise ValueError(f"it should be one of {', '.join(OPTIONAL_FACTORS)}, got {name!r}")
+    return name
+
+
+def _gesture_text(shares: Mapping[str, float]) -> str:
+    return ",".join(f"{name}:{share}" for name, share in shares.items())
+
+
+class Rendered(Section):
+    """Hands that are rendered while the network learns, so that it never sees one twice.
+
+    Training, validation and test hands are sequences of their own: 3 seed, 3 seed + 1 and 3 seed + 2.
+    A relative path starts from the working directory.
+    """
+
+    kind: Literal["rendered"] = "rendered"
+    hands: PositiveInt = 20_000
+    validation: NonNegativeInt = 1000
+    test: NonNegativeInt = 0
+    seed: NonNegativeInt = 0
+    size: Annotated[int, Field(ge=SMALLEST_SIZE)] | None = None
+    gestures: Annotated[dict[str, float], BeforeValidator(_as_written), AfterValidator(_known_shares)] = {}
+    exclude: Annotated[tuple[Annotated[str, AfterValidator(_known_gesture)], ...], BeforeValidator(_as_written)] = ()
+    without: tuple[Annotated[str, AfterValidator(_known_factor)], ...] = ()
+    backgrounds: str | None = None
+    crop: Literal["box", "full"] = "box"
+    on_bad: OnBad = "skip"
+
+    @model_validator(mode="after")
+    def _some_gesture_is_left(self) -> Rendered:
+        self.scenes()
+        return self
+
+    def scenes(self) -> SceneConfig:
+        """What varies from hand to hand."""
+        poses = PoseMix(
+            weights=parse_gestures(_gesture_text(self.gestures)),
+            exclude=frozenset(parse_gesture(name) for name in self.exclude),
+        )
+        config = SceneConfig(poses=poses)
+        if self.backgrounds is not None:
+            config = dataclasses.replace(config, backgrounds=Photos(Path(self.backgrounds).resolve()))
+        switched_off: dict[str, Any] = dict.fromkeys(self.without)
+        return dataclasses.replace(config, **switched_off)
+
+
+def _with_kind(value: Any) -> Any:
+    """The section of the data with its kind said, which may be left out for files."""
+    if isinstance(value, Mapping):
+        return {"kind": "files", **value}
+    if value == RENDERED:
+        return {"kind": RENDERED}
+    if isinstance(value, Data | Rendered):
+        return value
+    raise ValueError(f"it should be a section with a path, or the word {RENDERED}, got {value!r}")
 
 
 class Model(Section):
@@ -187,7 +276,7 @@ def _known_device(name: str) -> str:
 class Recipe(Section):
     """A whole training run."""
 
-    data: Data
+    data: Annotated[Data | Rendered, Field(discriminator="kind"), BeforeValidator(_with_kind)]
     model: Model = Model()
     augmentation: Augmentation = Augmentation.none()
     train: Training = Training()
@@ -252,7 +341,7 @@ def _apply_override(content: dict[str, Any], override: str) -> None:
     for name in names[:-1]:
         inner = section.get(name)
         if not isinstance(inner, dict):
-            inner = section[name] = {}
+            inner = section[name] = {"kind": RENDERED} if inner == RENDERED else {}
         section = inner
     section[names[-1]] = value
 
@@ -261,13 +350,19 @@ def _sentence(fault: ErrorDetails) -> str:
     """One fault as a sentence that starts with the field's path."""
     where = ".".join(str(step) for step in fault["loc"] if step not in UNION_TAGS)
     if fault["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        if where in known_fields():  # of another member of the union
+            section, kind = where.rpartition(".")[0], fault["loc"][-2]
+            return f"{where} is not a field where {section}.kind is {kind}; docs/training.md lists the fields."
         nearest = difflib.get_close_matches(where, known_fields(), n=1, cutoff=UNLIKE_BELOW)
         hint = f"did you mean {nearest[0]}?" if nearest else "docs/training.md lists the fields."
         return f"{where} is not a field of a recipe; {hint}"
     if fault["type"] == "missing":
         return f"{where} is missing; give it in the file or with --set {where}=VALUE."
-    if fault["type"] in ("union_tag_invalid", "union_tag_not_found"):
-        return f"{where}.kind should be 'step' or 'cosine', got {fault['input']!r}."
+    if fault["type"] == "union_tag_not_found":
+        return f"{where}.kind is missing; docs/training.md lists what it may be."
+    if fault["type"] == "union_tag_invalid":
+        kinds = fault["ctx"]["expected_tags"].replace(", ", " or ")
+        return f"{where}.kind should be {kinds}, got {fault['ctx']['tag']!r}."
     if fault["type"] == "value_error":
         return f"{where or 'the recipe'} is wrong: {str(fault['ctx']['error']).rstrip('.')}."
     return f"{where} {fault['msg'].replace('Input should', 'should')}, got {fault['input']!r}."

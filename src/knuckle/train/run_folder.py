@@ -16,6 +16,7 @@ import yaml
 
 import knuckle
 from knuckle.formats import write
+from knuckle.hands import Hands
 from knuckle.train.checkpoint import write_atomically
 from knuckle.train.distributed import Team
 from knuckle.train.parts import Parts
@@ -69,7 +70,8 @@ def record_data(folder: Path, parts: Parts) -> None:
             )
         return
     for name, hands in parts.named().items():
-        write(hands, folder / f"{name}.json", "coco")
+        if isinstance(hands, Hands):
+            write(hands, folder / f"{name}.json", "coco")
     write_atomically(path, json.dumps(fingerprint, indent=2) + "\n")
 
 

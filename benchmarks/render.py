@@ -21,10 +21,11 @@ import torch
 
 from benchmarks.data_loading import Row, machine, rows_of, take_turns
 from knuckle.render import SceneConfig, render
-from knuckle.render.dataset import Stage, stages
+from knuckle.render.dataset import stages
 from knuckle.render.light import shadow_map
 from knuckle.render.scene import draw_scenes, stack, to_device
 from knuckle.render.shade import FOREARM_IN_SHADOW
+from knuckle.render.stage import Stage
 
 SIZES = (256, 128)
 GOALS = {"cpu": {256: "at least 40", 128: "at least 150"}, "cuda": {256: "at least 2000"}}
@@ -104,9 +105,9 @@ def _milliseconds(part: Callable[[], object], count: int, device: str) -> Callab
 
 def _shadows(stage: Stage) -> object:
     device, model = stage.vertices.device, stage.model
-    light = to_device(stack([scene.lighting for scene in stage.scenes]), device)
-    left = torch.tensor([scene.is_left for scene in stage.scenes], device=device)
-    return shadow_map(stage.vertices, model.asset.faces, model.skin.y > -FOREARM_IN_SHADOW, left, light)
+    light = to_device(stack([stage.scenes[picture].lighting for picture in stage.pictures]), device)
+    left = torch.tensor([figure.is_left for figure in stage.figures], device=device)
+    return shadow_map(stage.vertices, model.faces, model.skin.y > -FOREARM_IN_SHADOW, left, light)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,456 @@
+"""The experiments of "MLE-Loss Driven Robust Hand Pose Estimation" on rendered hands, as one command.
+
+    python -m benchmarks.methods --work WORK --out benchmarks/results/methods                # two hours on 2 cores
+    python -m benchmarks.methods --work WORK --out OUT --plan smoke                          # minutes: does it run?
+    python -m benchmarks.methods --work WORK --out OUT --plan gpu --device cuda --minutes 25 # again and again
+
+All methods learn from the same rendered hands with the same backbone, number of pictures, augmentation and
+optimiser, from random weights or from `--weights`, several seeds each: heatmap, integral, RLE, CPM, SimCC, the
+sequential model (five stages, maximum likelihood), the same stages with the heatmap and the integral loss, and the
+sequential model with other numbers of stages. They are measured on other rendered hands, whose truth is exact.
+OUT gets `report.md` with a verdict on each of the paper's claims, its Figs. 4 to 8 and `methods.json`.
+
+WORK keeps what is finished: the same command goes on, within a training too. After `--minutes` everything is saved
+and the command ends. The smoke plan trains every kind of network for a moment; its numbers mean nothing, and
+its report says so. It is the test of this benchmark.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from types import FrameType
+from typing import Any, Final
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Float, Float64
+from torch import Tensor
+
+import knuckle
+from benchmarks.data_loading import machine
+from benchmarks.methods_numbers import (
+    FIG5_JOINTS,
+    OPEN,
+    comparisons,
+    hand_means,
+    joint_verdict,
+    pck,
+    row,
+    stage_numbers,
+)
+from benchmarks.methods_plan import (
+    LOSSES,
+    MOST_STAGES,
+    OURS,
+    PAPER_STAGES,
+    PLANS,
+    RIVALS,
+    Plan,
+    recipe,
+    trained_stages,
+    variants,
+    with_stages,
+)
+from benchmarks.methods_report import write_figures, write_report
+from knuckle.data.loader import CropSource, batches
+from knuckle.formats import read
+from knuckle.geometry import CropRule
+from knuckle.hands import Hands
+from knuckle.methods import CPM, Heatmap, Method, SequentialStages
+from knuckle.methods.codec import crop_to_heatmap, gaussian_heatmaps
+from knuckle.methods.cpm import STRIDE as CPM_STRIDE
+from knuckle.methods.weights import load_model
+from knuckle.metrics.errors import normalizers, relative_distances
+from knuckle.predict.inference import evaluating, to_image, visibility_of
+from knuckle.render.folder import is_finished, render_folder
+from knuckle.train import DivergenceError, Interrupted, train
+from knuckle.train.journal import read_journal
+
+TRAINING_SEED: Final = 41_000
+HELD_OUT_SEED: Final = 42_000
+BATCH: Final = 64
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Where and how long this call works.
+
+    Attributes:
+        plan: what is done in all.
+        work: folder of what is finished.
+        device: as a recipe names it.
+        until: when to stop, seconds since the epoch.
+    """
+
+    plan: Plan
+    work: Path
+    device: str
+    until: float
+
+    @property
+    def time_is_up(self) -> bool:
+        """Whether nothing should be begun any more."""
+        return time.time() >= self.until
+
+
+def main() -> None:
+    """Render and train what is missing, then write the report."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--work", type=Path, required=True, help="folder for hands, networks and predictions")
+    parser.add_argument("--out", type=Path, required=True, help="folder for report.md, figures and methods.json")
+    parser.add_argument("--plan", choices=tuple(PLANS), default="cpu", help="how much is done")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="stop after that long; call again to go on")
+    parser.add_argument("--processes", type=int, default=2, help="networks trained at a time, one thread each")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--weights", help="the backbone's first weights: imagenet or a file; random by default")
+    parser.add_argument("--seeds", type=int, help="networks a variant, instead of the plan's")
+    options = parser.parse_args()
+    plan = replace(PLANS[options.plan], weights=options.weights)
+    plan = replace(plan, seeds=options.seeds or plan.seeds)
+    if plan.seeds < 2:
+        parser.error("--seeds must be at least 2: one network says nothing about chance.")
+    until = time.time() + 60 * options.minutes
+    setting = Setting(plan, options.work.resolve(), options.device, until)
+    begin(setting)
+    if not (render_hands(setting) and train_all(setting, options.processes)):
+        sys.stdout.write(f"The time is up; everything is saved in {setting.work}. The same command goes on.\n")
+        return
+    true, errors, xy_image = measured(setting)
+    result = summarize(setting, true, errors)
+    options.out.mkdir(parents=True, exist_ok=True)
+    (options.out / "methods.json").write_text(json.dumps(result, indent=1, allow_nan=False) + "\n")
+    shown = {name: variant.label for name, variant in variants(plan).items() if name in _shown(plan)}
+    write_figures(result, true, {label: xy_image[name] for name, label in shown.items()}, options.out)
+    write_report(result, options.out / "report.md")
+    sys.stdout.write((options.out / "report.md").read_text())
+
+
+def begin(setting: Setting) -> None:
+    """Make the work folder, or see that it belongs to the same plan; more seeds may be added to it.
+
+    Raises:
+        ValueError: it belongs to another plan.
+    """
+    file = setting.work / "plan.json"
+    content = {name: value for name, value in asdict(setting.plan).items() if name != "seeds"}
+    text = json.dumps({"version": knuckle.__version__, **content}, indent=1, default=str) + "\n"
+    if file.is_file() and file.read_text() != text:
+        raise ValueError(f"{setting.work} holds another plan ({file}); name another folder for this one.")
+    setting.work.mkdir(parents=True, exist_ok=True)
+    file.write_text(text)
+
+
+def render_hands(setting: Setting) -> bool:
+    """The hands to learn from and those to measure on; False where the time was up before they were all there."""
+
+    def watch(done: int) -> None:
+        if setting.time_is_up:
+            raise TimeoutError
+
+    plan = setting.plan
+    device = setting.device if setting.device.startswith("cuda") else None
+    for name, count, seed in (("train", plan.hands, TRAINING_SEED), ("held_out", plan.held_out, HELD_OUT_SEED)):
+        folder = setting.work / name
+        if is_finished(folder):
+            continue
+        began = time.perf_counter()
+        try:
+            render_folder(folder, count, seed, plan.picture, config=plan.scenes, device=device, progress=watch)
+        except TimeoutError:
+            return False
+        sys.stdout.write(f"{count} hands rendered into {folder}: {time.perf_counter() - began:.0f} s\n")
+        sys.stdout.flush()
+    return True
+
+
+def train_all(setting: Setting, processes: int) -> bool:
+    """Every network that is missing, several at a time; False where the time was up before the last."""
+    jobs = [(name, seed) for seed in range(setting.plan.seeds) for name in variants(setting.plan)]
+    left = [job for job in jobs if not is_measured(setting, *job)]
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_one_thread) as pool:
+        for (name, seed), finished in zip(left, pool.map(partial(_run, setting), left), strict=True):
+            if finished:
+                sys.stdout.write(f"{name}, seed {seed}: {_notes(setting, name, seed)['seconds']:.0f} s of training\n")
+                sys.stdout.flush()
+    return all(is_measured(setting, *job) for job in jobs)
+
+
+def is_measured(setting: Setting, name: str, seed: int) -> bool:
+    """Whether a network's predictions are there, which are the last that is written of it."""
+    return (_folder(setting, name, seed) / "xy.npy").is_file()
+
+
+def _folder(setting: Setting, name: str, seed: int) -> Path:
+    return setting.work / "runs" / f"{name}_{seed}"
+
+
+def _notes(setting: Setting, name: str, seed: int) -> dict[str, Any]:
+    return dict(json.loads((_folder(setting, name, seed) / "notes.json").read_text()))
+
+
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+    cv2.setNumThreads(0)
+
+
+def _run(setting: Setting, job: tuple[str, int]) -> bool:
+    """One network from random weights to predictions on disk; False where the time was up before its end."""
+    name, seed = job
+    if setting.time_is_up:
+        return False
+    folder = _folder(setting, name, seed)
+    labels = setting.work / "train" / "annotations.json"
+    plan = setting.plan
+    diverged = False
+    try:
+        with stop_at(setting.until):
+            train(recipe(plan, variants(plan)[name], labels, seed, setting.device), folder / "run", resume=True)
+    except Interrupted:
+        return False
+    except DivergenceError as error:
+        sys.stdout.write(f"{name}, seed {seed} diverged: {error}\n")
+        diverged = True
+    measure(setting, folder, diverged=diverged)
+    shutil.rmtree(folder / "run" / "checkpoint", ignore_errors=True)
+    return True
+
+
+@contextmanager
+def stop_at(until: float) -> Iterator[None]:
+    """Ask a training in this process to save and to stop at a time, as Ctrl-C would.
+
+    Where the training takes no such requests it has nothing to save yet, or nothing left to save.
+    """
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+            raise Interrupted("The time is up.")
+        signal.raise_signal(signal.SIGTERM)
+
+    if math.isinf(until):
+        yield
+        return
+    before = signal.signal(signal.SIGALRM, ask)
+    signal.setitimer(signal.ITIMER_REAL, max(0.001, until - time.time()))
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def measure(setting: Setting, folder: Path, *, diverged: bool) -> None:
+    """Predictions of one network on the held-out hands: notes.json, then xy.npy, (stages, n, 21, 2) image pixels.
+
+    Of a training that diverged there are none: NaN, which the metrics count as misses.
+    """
+    true = read(setting.work / "held_out" / "annotations.json")
+    journal = folder / "run" / "metrics.jsonl"
+    seconds = sum(entry["seconds"] for entry in read_journal(journal, "step"))
+    notes: dict[str, Any] = {"seconds": seconds, "diverged": diverged, "parameters": None, "decoder_nme": None}
+    xy = np.full((MOST_STAGES, len(true), 21, 2), np.nan, dtype=np.float32)
+    if not diverged:
+        method, spec, _ = load_model(folder / "run" / "last.safetensors")
+        xy = positions(method, spec.rule, true, setting.device)
+        notes["parameters"] = sum(parameter.numel() for parameter in method.parameters())
+        notes["decoder_nme"] = decoder_nme(method, spec.rule, true)
+    (folder / "notes.json").write_text(json.dumps(notes) + "\n")
+    part = folder / "xy.part.npy"
+    np.save(part, xy)
+    part.replace(folder / "xy.npy")
+
+
+def positions(method: Method, rule: CropRule, hands: Hands, device: str) -> Float[np.ndarray, "stages n 21 2"]:
+    """What a network finds, in image pixels: of every stage of a sequential one, else of the one there is."""
+    method.to(device)
+    found = []
+    with evaluating(method), torch.inference_mode():
+        for batch, _ in batches(CropSource(hands, rule), _pieces(len(hands))):
+            images = batch.images.to(device)
+            if isinstance(method, SequentialStages):
+                decoded = method.decode_stages(method.forward_stages(images))
+            else:
+                decoded = [method.decode(method(images))]
+            found.append(np.stack([to_image(one, batch.image_to_crop.numpy())[0] for one in decoded]))
+    return np.concatenate(found, axis=1)
+
+
+def decoder_nme(method: Method, rule: CropRule, hands: Hands) -> float | None:
+    """The NME that the decoder alone makes, on heatmaps drawn from the truth; None for methods without targets.
+
+    Cells are coarse at a small crop, and no network of the method can be expected to do better.
+    """
+    method.cpu()
+    found = []
+    for batch, _ in batches(CropSource(hands, rule), _pieces(len(hands))):
+        outputs = _perfect_maps(method, batch.targets.xy_crop, batch.targets.labeled)
+        if outputs is None:
+            return None
+        found.append(to_image(method.decode({"heatmaps": outputs}), batch.image_to_crop.numpy())[0])
+    return float(hand_means(_errors(hands, np.concatenate(found))).mean())
+
+
+def _perfect_maps(method: Method, xy_crop: Tensor, labeled: Tensor) -> Tensor | None:
+    """The maps that the loss asks for, in the shape of the method's outputs."""
+    if isinstance(method, Heatmap):
+        stride, sigma, chained = method.stride, method.sigma, False
+    elif isinstance(method, CPM):
+        stride, sigma, chained = float(CPM_STRIDE), method.sigma, True
+    elif isinstance(method, SequentialStages) and method.loss_kind == "heatmap":
+        stride, sigma, chained = method.stride, method.target_sigma, True
+    else:
+        return None
+    side = round(method.size / stride)
+    maps, _ = gaussian_heatmaps(crop_to_heatmap(xy_crop, stride, "center"), labeled, (side, side), sigma)
+    return maps.unsqueeze(1) if chained else maps
+
+
+def _pieces(count: int) -> list[np.ndarray]:
+    return [np.arange(start, min(start + BATCH, count)) for start in range(0, count, BATCH)]
+
+
+def _errors(true: Hands, xy: Float[np.ndarray, "n 21 2"]) -> Float64[np.ndarray, "n 21"]:
+    """Distances over the longer side of the box."""
+    return relative_distances(true.replace(xy=xy, visibility=visibility_of(xy)), true, "box")
+
+
+def measured(
+    setting: Setting,
+) -> tuple[Hands, dict[str, Float64[np.ndarray, "seeds stages n 21"]], dict[str, Float[np.ndarray, "n 21 2"]]]:
+    """The held-out hands, every variant's errors on them, and the last stage's points of the first seed."""
+    true = read(setting.work / "held_out" / "annotations.json")
+    errors, xy_image = {}, {}
+    for name in variants(setting.plan):
+        xy = [np.load(_folder(setting, name, seed) / "xy.npy") for seed in range(setting.plan.seeds)]
+        stages = min(len(one) for one in xy)  # one that diverged has all there could be
+        errors[name] = np.stack([[_errors(true, stage) for stage in one[:stages]] for one in xy])
+        xy_image[name] = xy[0][-1]
+    return true, errors, xy_image
+
+
+def mean_pose(setting: Setting) -> Float64[np.ndarray, "21 2"]:
+    """The mean of the training hands' keypoints in box units: from the box's centre, over its longer side."""
+    hands = read(setting.work / "train" / "annotations.json")
+    center = (hands.box[:, None, :2] + hands.box[:, None, 2:]) / 2
+    relative = (hands.xy - center) / normalizers(hands, "box")[:, None, None]
+    return np.asarray(np.nanmean(relative, axis=0))
+
+
+def mean_pose_errors(setting: Setting, true: Hands) -> Float64[np.ndarray, "n 21"]:
+    """The errors of the predictor that looks at nothing but the box."""
+    center = (true.box[:, None, :2] + true.box[:, None, 2:]) / 2
+    xy = center + mean_pose(setting) * normalizers(true, "box")[:, None, None]
+    return _errors(true, xy.astype(np.float32))
+
+
+def _shown(plan: Plan) -> list[str]:
+    """The variants of the tables: all methods with the paper's number of stages."""
+    return [name for name in variants(plan) if not name.startswith(f"{OURS}_") or name in LOSSES]
+
+
+def summarize(
+    setting: Setting, true: Hands, errors: dict[str, Float64[np.ndarray, "seeds stages n 21"]]
+) -> dict[str, Any]:
+    """All numbers, with what they were measured with."""
+    plan = setting.plan
+    last = {name: of_stages[:, -1] for name, of_stages in errors.items()}
+    baseline = mean_pose_errors(setting, true)
+    baseline_nme = float(hand_means(baseline).mean())
+    rows = {
+        name: {"label": variant.label, **row(last[name], baseline_nme), **_costs(setting, name)}
+        for name, variant in variants(plan).items()
+    }
+    extras = [name for name in _shown(plan) if name not in (*LOSSES, *RIVALS, OURS)]
+    rivals = {**dict.fromkeys(LOSSES, FIG5_JOINTS), **dict.fromkeys((*RIVALS, *extras))}
+    compared = comparisons(last, rows, true.group, OURS, rivals)
+    trained = {number: last[with_stages(number)] for number in trained_stages(plan)}
+    chain = errors[with_stages(MOST_STAGES)]
+    figure_4 = {
+        "one_network": stage_numbers(
+            {stage + 1: chain[:, stage] for stage in range(chain.shape[1])}, true.group, PAPER_STAGES, same_network=True
+        ),
+        "own_networks": stage_numbers(trained, true.group, PAPER_STAGES, same_network=False),
+    }
+    for name, numbers in (("one_network", [MOST_STAGES]), ("own_networks", [*trained])):
+        figure_4[name]["result"] = all(rows[with_stages(number)]["result"] for number in numbers)
+        if not figure_4[name]["result"]:
+            figure_4[name]["verdict"] = OPEN
+    settings = {name: value for name, value in asdict(plan).items() if name != "scenes"}
+    result: dict[str, Any] = _finite(
+        {
+            "command": f"python -m benchmarks.methods --work WORK --out OUT --plan {plan.name}",
+            "machine": machine(),
+            "device": setting.device,
+            "knuckle": knuckle.__version__,
+            "settings": settings | {"scenes": "SceneConfig()" if plan.name == "gpu" else "EASY_HANDS"},
+            "mean_pose": {
+                "nme": baseline_nme,
+                "nme_fig5": float(hand_means(baseline, FIG5_JOINTS).mean()),
+                "pck_20": float(pck(baseline, [0.2])[0]),
+            },
+            "networks": rows,
+            "figure_4": figure_4,
+            "comparisons": compared,
+            "claims": claims(rows, compared, figure_4),
+        }
+    )
+    return result
+
+
+def claims(
+    rows: dict[str, dict[str, Any]], compared: dict[str, dict[str, Any]], figure_4: dict[str, dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """The paper's claims, each with its verdict and, where it has several, the verdicts of its parts."""
+
+    def against(names: tuple[str, ...]) -> dict[str, str]:
+        return {rows[name]["label"]: compared[name]["verdict"] if name in compared else OPEN for name in names}
+
+    parts = {
+        "maximum likelihood beats the heatmap and the integral loss on the same stages": against(LOSSES),
+        "the sequential model beats heatmap, integral regression, RLE and CPM": against(RIVALS),
+        "no substantial improvement after the fifth stage": {
+            "stages of one network": figure_4["one_network"]["verdict"],
+            "networks of their own": figure_4["own_networks"]["verdict"],
+        },
+    }
+    return [
+        {"claim": claim, "verdict": joint_verdict(list(of_parts.values())), "parts": of_parts}
+        for claim, of_parts in parts.items()
+    ]
+
+
+def _costs(setting: Setting, name: str) -> dict[str, Any]:
+    notes = [_notes(setting, name, seed) for seed in range(setting.plan.seeds)]
+    return {
+        "seconds": [note["seconds"] for note in notes],
+        "diverged": sum(note["diverged"] for note in notes),
+        "parameters": next((note["parameters"] for note in notes if note["parameters"]), None),
+        "decoder_nme": next((note["decoder_nme"] for note in notes if note["decoder_nme"]), None),
+    }
+
+
+def _finite(value: Any) -> Any:
+    """The same with null for numbers that JSON has no words for."""
+    if isinstance(value, dict):
+        return {name: _finite(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+if __name__ == "__main__":
+    main()

@@ -466,7 +466,7 @@ def test_unmirrored_maps_are_those_of_the_heatmap_method(alignment: Alignment) -
 def test_it_overfits_eight_crops(loss: str, rate: float) -> None:
     model = tiny(loss=loss, num_joints=3, width=16, target_sigma=1.0, decoder="mean" if loss == "mle" else "mu")
     images, targets = drawn_crops(8, 3)
-    steps = 70
+    steps = 120
     optimizer = torch.optim.AdamW(model.parameters(), rate)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps)
     errors = []

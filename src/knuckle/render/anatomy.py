@@ -206,7 +206,7 @@ def _local_turns(asset: HandAsset, angles: Float[Tensor, "B 24"]) -> dict[int, F
     turns = {
         16: _turn(0, ring_cup),
         17: _turn(0, little_cup) @ _turn(1, CUPPING_TURN * little_cup),
-        1: asset.bone_frames[1]
+        1: asset.bone_frames[1].expand(len(angles), 3, 3)
         @ _turn(2, -angle["thumb_cmc_abduction"])
         @ _turn(0, angle["thumb_cmc_flexion"])
         @ _turn(1, angle["thumb_cmc_rotation"]),
@@ -229,14 +229,18 @@ def _local_turns(asset: HandAsset, angles: Float[Tensor, "B 24"]) -> dict[int, F
 def _bone_motions(
     asset: HandAsset, angles: Float[Tensor, "B 24"], heads: Float[Tensor, "B bones 3"]
 ) -> tuple[Float[Tensor, "B bones 3 3"], Float[Tensor, "B bones 3"]]:
-    """Rotation and shift of each bone from rest: a point p of it goes to rotation @ p + shift."""
+    """Rotation and shift of each bone from rest: a point p of it goes to rotation @ p + shift.
+
+    What all hands share is expanded to one matrix a hand: PyTorch would else stack the batch into one large product,
+    and some processors round that differently in batches of different sizes.
+    """
     still = torch.eye(3, dtype=angles.dtype, device=angles.device).expand(len(angles), 3, 3)
     turns = _local_turns(asset, angles)
     frames, rotations, shifts = {0: still}, {0: still}, {0: torch.zeros_like(heads[:, 0])}
     for bone in _ORDER:
         parent, pivot = _PARENTS[bone], heads[:, _PIVOTS[bone], :, None]
         frames[bone] = frames[parent] @ turns[bone]
-        rotations[bone] = frames[bone] @ asset.bone_frames[bone].T
+        rotations[bone] = frames[bone] @ asset.bone_frames[bone].T.expand(len(angles), 3, 3)
         shifts[bone] = shifts[parent] + ((rotations[parent] - rotations[bone]) @ pivot)[..., 0]
     rows = range(len(BONES))
     return torch.stack([rotations[row] for row in rows], 1), torch.stack([shifts[row] for row in rows], 1)
@@ -267,7 +271,10 @@ def pose(asset: HandAsset, angles: Float[Tensor, "B 24"], shape: Float[Tensor, "
     rest, heads = _shaped(asset, angles, shape)
     rotations, shifts = _bone_motions(asset, angles, heads)
     motions = torch.cat([rotations, shifts[..., None]], 3).flatten(2)
-    blended = torch.matmul(asset.weights, motions).reshape(*rest.shape, 4)
+    # Hand by hand, so that a hand's bits do not depend on its batch.
+    by_hand = [asset.weights @ motion for motion in motions]
+    blended = torch.stack(by_hand) if by_hand else motions
+    blended = blended.reshape(*rest.shape, 4)
     vertices = (blended[..., :3] @ rest[..., None])[..., 0] + blended[..., 3]
     tips = rest[:, asset.tip_vertices].mean(2)
     return Posed(vertices, _keypoints(heads, tips, rotations, shifts), rotations)

@@ -2,9 +2,10 @@
 
     python -m benchmarks.render --out benchmarks/results/render.json
 
-Whole pictures a second through `render`, as a user calls it, and the milliseconds a picture of each of its
-parts, measured alone on the same hands. The variants take turns within each round, so that a busy moment
-hits all of them. On a GPU every measurement waits until the device has finished.
+Whole pictures a second through `render`, as a user calls it; through processes side by side, one a core, as
+`knuckle render` and the workers of a training use it; and the milliseconds a picture of each of its parts, measured
+alone on the same hands. The variants take turns within each round, so that a busy moment hits all of them. On a GPU
+every measurement waits until the device has finished.
 """
 
 from __future__ import annotations
@@ -14,9 +15,12 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
+from multiprocessing import get_context
 from pathlib import Path
 
+import cv2
 import torch
 
 from benchmarks.data_loading import Row, machine, rows_of, take_turns
@@ -39,11 +43,12 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--images", type=int, default=128, help="pictures a round")
     parser.add_argument("--batch", type=int, default=32, help="hands rendered together")
+    parser.add_argument("--processes", type=int, default=2, help="side by side on a CPU, one thread each")
     parser.add_argument("--runs", type=int, default=5, help="rounds; the median counts")
     options = parser.parse_args()
     rows: list[Row] = []
     for size in SIZES:
-        rows += measure_pictures(size, options.images, options.batch, options.runs, options.device)
+        rows += measure_pictures(size, options.images, options.batch, options.runs, options.device, options.processes)
         rows += measure_parts(size, options.batch, options.runs, options.device)
     result = {
         "command": f"python -m benchmarks.render {' '.join(sys.argv[1:])}",
@@ -66,7 +71,7 @@ def seconds(work: Callable[[], object], device: str) -> float:
     return time.perf_counter() - start
 
 
-def measure_pictures(size: int, count: int, batch: int, runs: int, device: str) -> list[Row]:
+def measure_pictures(size: int, count: int, batch: int, runs: int, device: str, processes: int) -> list[Row]:
     """Pictures a second with everything that a scene may have."""
 
     def pictures() -> object:
@@ -75,7 +80,29 @@ def measure_pictures(size: int, count: int, batch: int, runs: int, device: str) 
     seconds(lambda: render(batch, size=size, device=device, batch=batch), device)  # loads, allocates
     name = f"{size} px: whole pictures"
     goal = GOALS.get(device, {}).get(size, "")
-    return rows_of(take_turns({name: lambda: count / seconds(pictures, device)}, runs), "images/s", {name: goal})
+    alone = {name: lambda: count / seconds(pictures, device)}
+    if device == "cuda":
+        return rows_of(take_turns(alone, runs), "images/s", {name: goal})
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_one_thread) as pool:
+
+        def shared() -> object:
+            return [*pool.map(_render_batch, [(size, batch, first) for first in range(0, processes * count, batch)])]
+
+        shared()  # starts the processes
+        together = f"{size} px: whole pictures, {processes} processes"
+        both = alone | {together: lambda: processes * count / seconds(shared, device)}
+        return rows_of(take_turns(both, runs), "images/s", {name: goal, together: goal})
+
+
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+    cv2.setNumThreads(0)
+
+
+def _render_batch(what: tuple[int, int, int]) -> None:
+    """Pictures of a size, so many, from a number on."""
+    size, batch, first = what
+    render(batch, seed=0, size=size, first=first, device="cpu", batch=batch)
 
 
 def measure_parts(size: int, batch: int, runs: int, device: str) -> list[Row]:

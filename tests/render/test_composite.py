@@ -48,13 +48,31 @@ def test_the_order_of_the_sheets_does_not_count() -> None:
     assert (GROUND == 0.5).all()
 
 
+def test_a_window_shows_what_a_sheet_of_the_whole_picture_would() -> None:
+    rng = np.random.default_rng(1)
+    whole, windows = [], []
+    for corner, shape_hw in (((0, 0), (3, 4)), ((1, 2), (2, 2)), ((0, 1), (2, 3)), ((2, 3), (0, 0))):
+        alpha = rng.random(shape_hw).astype(np.float32)
+        nearness = rng.uniform(0.001, 0.01, shape_hw).astype(np.float32)
+        window = Sheet(rng.random((*shape_hw, 3)).astype(np.float32), alpha, nearness, corner)
+        everywhere = Sheet(np.zeros_like(GROUND), np.zeros((3, 4), np.float32), np.zeros((3, 4), np.float32))
+        for place, part in zip(everywhere[:3], window[:3], strict=True):
+            place[window.window] = part
+        windows.append(window)
+        whole.append(everywhere)
+    np.testing.assert_array_equal(lay_over(windows, GROUND), lay_over(whole, GROUND))
+
+
 def test_nothing_leaves_the_background() -> None:
     np.testing.assert_array_equal(lay_over([], GROUND), GROUND)
 
 
 def test_an_object_is_a_sheet_of_its_colour() -> None:
     alpha = np.array([[0.0, 0.5, 1.0]], dtype=np.float32)
-    layer = object_view.Layer(alpha, np.array([[0.0, 200.0, 250.0]], np.float32), np.full((1, 3, 3), 0.8, np.float32))
+    layer = object_view.Layer(
+        alpha, np.array([[0.0, 200.0, 250.0]], np.float32), np.full((1, 3, 3), 0.8, np.float32), (4, 2)
+    )
     sheet = sheet_of(layer)
+    assert sheet.window == (slice(4, 5), slice(2, 5))
     np.testing.assert_allclose(sheet.color[0, :, 0], [0, 0.4, 0.8])
     np.testing.assert_allclose(sheet.nearness[0], [0, 1 / 200, 1 / 250])

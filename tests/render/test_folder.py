@@ -11,6 +11,7 @@ import pytest
 
 from knuckle.formats import read
 from knuckle.render import SceneConfig
+from knuckle.render.backgrounds import Photos
 from knuckle.render.config import WholeScenes
 from knuckle.render.folder import render_folder, render_scenes_folder
 
@@ -59,6 +60,26 @@ def test_an_interrupted_folder_goes_on(tmp_path: Path) -> None:
     assert read(whole / "annotations.json") == read(resumed / "annotations.json")
     for name in [*(f"images/{k:08d}.jpg" for k in range(7)), "pictures.csv", "annotations.json"]:
         assert (whole / name).read_bytes() == (resumed / name).read_bytes()
+
+
+def test_processes_make_the_same_folder_as_this_one(tmp_path: Path) -> None:
+    reported: list[int] = []
+    alone, _ = render_folder(tmp_path / "alone", 7, 1, SIZE, device="cpu", batch=3)
+    shared, new = render_folder(
+        tmp_path / "shared", 7, 1, SIZE, device="cpu", batch=3, workers=2, progress=reported.append
+    )
+    assert new == 7
+    assert reported == [0, 3, 6, 7]
+    assert shared.replace(root=None) == alone.replace(root=None)
+    for name in [f"images/{k:08d}.jpg" for k in range(7)]:
+        assert (tmp_path / "alone" / name).read_bytes() == (tmp_path / "shared" / name).read_bytes()
+
+
+def test_an_error_in_a_process_is_the_same_sentence(tmp_path: Path) -> None:
+    (tmp_path / "photo.jpg").write_bytes(b"no photo")
+    config = replace(SceneConfig(), backgrounds=Photos(tmp_path))
+    with pytest.raises(ValueError, match=r"photo\.jpg"):
+        render_folder(tmp_path / "out", 2, 1, SIZE, config=config, device="cpu", workers=1)
 
 
 def test_scenes_do_not_go_into_a_folder_of_single_hands(tmp_path: Path) -> None:

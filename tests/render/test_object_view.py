@@ -26,7 +26,8 @@ def _rays() -> Float32[np.ndarray, "h w 3"]:
 
 
 def _shown(thing: Occluder, center: tuple[float, float, float] = (0.0, 0.0, 200.0)) -> Layer:
-    return show(
+    """In the whole picture, so that its rows and columns are those of `_rays`."""
+    layer = show(
         thing,
         np.array(center),
         thing.axes,
@@ -35,6 +36,11 @@ def _shown(thing: Occluder, center: tuple[float, float, float] = (0.0, 0.0, 200.
         light=np.ones(3),
         ambient=np.full(3, 0.1),
     )
+    (row, column), (height, width) = layer.corner, layer.alpha.shape
+    alpha, depth, light = (np.zeros((SIDE, SIDE, *part.shape[2:]), dtype=np.float32) for part in layer[:3])
+    for place, part in zip((alpha, depth, light), layer[:3], strict=True):
+        place[row : row + height, column : column + width] = part
+    return Layer(alpha, depth, light, (0, 0))
 
 
 @pytest.mark.parametrize(

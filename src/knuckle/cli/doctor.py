@@ -23,7 +23,7 @@ def doctor() -> None:
     rows = [
         ("knuckle", _version("knuckle")),
         ("Python", f"{platform.python_version()} on {platform.system()} {platform.machine()}"),
-        ("CPU", f"{_usable_cores()} of {os.cpu_count()} cores usable"),
+        ("CPU", f"{usable_cores()} of {os.cpu_count()} cores usable"),
         ("numpy", _version("numpy")),
         ("cv2", _look("cv2", _cv2)),
         ("onnxruntime", _look("onnxruntime", _onnxruntime)),
@@ -51,7 +51,8 @@ def _version(package: str) -> str:
         return ABSENT
 
 
-def _usable_cores() -> int:
+def usable_cores() -> int:
+    """Cores that this process may use; in a container often fewer than the machine has."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

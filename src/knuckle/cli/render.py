@@ -9,9 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from knuckle.cli.console import print_table, progress, say
+from knuckle.cli.doctor import usable_cores
 
 if TYPE_CHECKING:
     from knuckle.render import SceneConfig
+
+_MANY = 300
+"""Pictures below which processes cost more time to start than they save."""
 
 
 def render(
@@ -43,6 +47,12 @@ def render(
         int | None,
         typer.Option("--batch", min=1, help="Pictures that are rendered together. Default: 32; of scenes 8."),
     ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            "--workers", min=0, help="Processes side by side, 0 for none. Default: on a CPU one a core, if it pays."
+        ),
+    ] = None,
 ) -> None:
     """Render hands with exact labels: pictures, COCO and CSV annotations, and a contact sheet.
 
@@ -58,13 +68,31 @@ def render(
     fill = render_scenes_folder if scenes else render_folder
     start = time.perf_counter()
     with progress(count, "pictures") as update:
-        hands, new = fill(out, count, seed, size, config=config, device=device, batch=batch, progress=update)
+        hands, new = fill(
+            out,
+            count,
+            seed,
+            size,
+            config=config,
+            device=device,
+            batch=batch,
+            workers=_workers(count, device) if workers is None else workers,
+            progress=update,
+        )
     speed = new / (time.perf_counter() - start)
     shares = [f"{(hands.visibility == value).mean():.1%}" if len(hands) else "" for value in (2, 1, 0)]
     print_table(
         ("hands", "rendered now", "pictures/s", "visible", "hidden", "outside"), [(len(hands), new, speed, *shares)]
     )
     say(f"Wrote {out}; look at {out / 'contact_sheet.png'}.")
+
+
+def _workers(count: int, device: str | None) -> int:
+    """One process a core where a CPU renders so many pictures that it pays, else none."""
+    import torch
+
+    on_gpu = torch.cuda.is_available() if device is None else device != "cpu"
+    return 0 if on_gpu or count < _MANY else usable_cores()
 
 
 def _config(gestures: str | None, exclude: str | None, backgrounds: Path | None) -> SceneConfig:

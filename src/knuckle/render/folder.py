@@ -12,13 +12,16 @@ out/pictures.csv              of whole scenes: how many hands each picture shows
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, fields
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, fields
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Final
 
 import cv2
 import numpy as np
+import torch
 from jaxtyping import UInt8
 
 import knuckle
@@ -48,6 +51,7 @@ def render_folder(
     config: SceneConfig | None = None,
     device: str | None = None,
     batch: int = 32,
+    workers: int = 0,
     progress: Callable[[int], None] = _ignore,
 ) -> tuple[Hands, int]:
     """Render hands into a folder; pictures that are there already are kept.
@@ -60,6 +64,8 @@ def render_folder(
         config: what varies.
         device: as for `dataset.render`.
         batch: hands that are rendered together.
+        workers: processes that render side by side on the CPU, one thread each; 0 renders in this one. The
+            pictures are the same.
         progress: called with the number of pictures that are there.
 
     Returns:
@@ -69,7 +75,8 @@ def render_folder(
         ValueError: the folder was rendered with other settings or holds something else, a number is out of
             range, or a file cannot be written.
     """
-    return _render(out, count, seed, size, config or SceneConfig(), device, batch, progress, whole=False)
+    job = _Job(out, seed, size, config or SceneConfig(), device, batch, whole=False)
+    return _render(job, count, workers, progress)
 
 
 def render_scenes_folder(
@@ -81,6 +88,7 @@ def render_scenes_folder(
     config: SceneConfig | None = None,
     device: str | None = None,
     batch: int = 8,
+    workers: int = 0,
     progress: Callable[[int], None] = _ignore,
 ) -> tuple[Hands, int]:
     """Render whole scenes into a folder, as `render_folder` does with single hands; arguments and errors likewise.
@@ -88,49 +96,93 @@ def render_scenes_folder(
     `count` is the number of pictures. Those without a hand are among the images of the COCO file, without an
     annotation, and in pictures.csv.
     """
-    return _render(out, count, seed, size, config or SceneConfig(), device, batch, progress, whole=True)
+    job = _Job(out, seed, size, config or SceneConfig(), device, batch, whole=True)
+    return _render(job, count, workers, progress)
 
 
-def _render(
-    out: Path,
-    count: int,
-    seed: int,
-    size: int,
-    config: SceneConfig,
-    device: str | None,
-    batch: int,
-    progress: Callable[[int], None],
-    *,
-    whole: bool,
-) -> tuple[Hands, int]:
-    if count < 1:
-        raise ValueError(f"count must be at least 1, got {count}.")
-    names = [f"images/{index:08d}.jpg" for index in range(count)]
+@dataclass(frozen=True)
+class _Job:
+    """What a folder is filled with, and how."""
+
+    out: Path
+    seed: int
+    size: int
+    config: SceneConfig
+    device: str | None
+    batch: int
+    whole: bool
+
+    def name(self, index: int) -> str:
+        """Where a picture lies in the folder."""
+        return f"images/{index:08d}.jpg"
+
+    def fill(self, indices: Sequence[int]) -> Labels:
+        """Render one batch, write its pictures and return their labels."""
+        batches = render_batches(
+            indices,
+            self.seed,
+            self.size,
+            config=self.config,
+            device=self.device,
+            batch=len(indices),
+            whole=self.whole,
+        )
+        [(images, labels)] = batches
+        for index, image in zip(indices, images, strict=True):
+            _write_jpeg(self.out / self.name(index), image)
+        return labels
+
+
+def _render(job: _Job, count: int, workers: int, progress: Callable[[int], None]) -> tuple[Hands, int]:
+    if count < 1 or workers < 0 or job.batch < 1:
+        raise ValueError(
+            f"count and batch must be at least 1 and workers at least 0, got {count}, {job.batch} and {workers}."
+        )
+    out, names = job.out, [job.name(index) for index in range(count)]
     try:
-        _begin(out, {"pictures": "whole scenes" if whole else "single hands"} | settings(seed, size, config))
+        kind = {"pictures": "whole scenes" if job.whole else "single hands"}
+        _begin(out, kind | settings(job.seed, job.size, job.config))
         missing = [index for index, name in enumerate(names) if not (out / name).is_file()]
         kept = sorted(set(range(count)) - set(missing))
-        done, parts = 0, []
-        progress(len(kept))
-        for images, labels in render_batches(
-            missing, seed, size, config=config, device=device, batch=batch, whole=whole
-        ):
-            for index, image in zip(missing[done : done + len(images)], images, strict=True):
-                _write_jpeg(out / names[index], image)
+        done, parts = len(kept), []
+        progress(done)
+        batches = [missing[start : start + job.batch] for start in range(0, len(missing), job.batch)]
+        for batch, labels in zip(batches, _filled(job, batches, workers), strict=True):
             parts.append(labels)
-            done += len(images)
-            progress(len(kept) + done)
-        parts += label_batches(kept, seed, size, config=config, device=device, batch=batch, whole=whole)
+            done += len(batch)
+            progress(done)
+        parts += label_batches(
+            kept, job.seed, job.size, config=job.config, device=job.device, batch=job.batch, whole=job.whole
+        )
         labels = Labels.concat(parts)
         labels = labels.rows(np.argsort(labels.index, kind="stable"))
-        hands = labels.hands([names[index] for index in labels.index], boxes="skin" if whole else "keypoints")
+        hands = labels.hands([names[index] for index in labels.index], boxes="skin" if job.whole else "keypoints")
         hands = hands.replace(root=out)
-        if whole:
+        if job.whole:
             _write_counts(out, names, labels)
-        _write_annotations(out, names, hands, labels, boxes=whole)
+        _write_annotations(out, names, hands, labels, boxes=job.whole)
     except OSError as error:
         raise ValueError(f"{error.filename or out} cannot be written ({error.strerror or error}).") from error
     return hands, len(missing)
+
+
+def _filled(job: _Job, batches: Sequence[Sequence[int]], workers: int) -> Iterator[Labels]:
+    """The labels of batches, in order, as they are rendered; in processes of their own if there are workers."""
+    if not workers:
+        yield from map(job.fill, batches)
+        return
+    # Forked processes would share locks that threads of this one may hold.
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_one_thread)
+    try:
+        yield from pool.map(job.fill, batches)
+    finally:  # what is under way ends, what is not begun yet is dropped
+        pool.shutdown(cancel_futures=True)
+
+
+def _one_thread() -> None:
+    """One core for each process: threads of several would wait for one another."""
+    torch.set_num_threads(1)
+    cv2.setNumThreads(0)
 
 
 def is_finished(out: Path) -> bool:

@@ -23,13 +23,26 @@ _NEAREST: Final = 30.0
 _SHARPNESS: Final = 40
 """Exponent of a highlight."""
 
+_ROOM: Final = 3
+"""Pixels around an object's outline that its window holds: its edge is soft, and slopes need neighbours."""
+
+_SIGNS: Final = np.array([(x, y, z) for x in (-1.0, 1.0) for y in (-1.0, 1.0) for z in (-1.0, 1.0)])
+
 
 class Layer(NamedTuple):
-    """What an object shows at each pixel; `alpha` is 0 where it is not, `depth` is along the optical axis, mm."""
+    """What an object shows, in the part of the picture where it may: a window of h rows and w columns.
+
+    Attributes:
+        alpha: covered part of each pixel.
+        depth: along the optical axis, mm.
+        light: linear RGB; 0 where alpha is.
+        corner: row and column of the window's first pixel.
+    """
 
     alpha: Float32[np.ndarray, "h w"]
     depth: Float32[np.ndarray, "h w"]
     light: Float32[np.ndarray, "h w 3"]
+    corner: tuple[int, int]
 
 
 def hidden(
@@ -49,7 +62,7 @@ def show(
     light: Float64[np.ndarray, " 3"],
     ambient: Float64[np.ndarray, " 3"],
 ) -> Layer:
-    """What an object shows, with soft edges; matt, with a highlight where it has gloss.
+    """What an object shows of itself in a picture, with soft edges; matt, with a highlight where it has gloss.
 
     Blinn's highlight ("Models of light reflection for computer synthesized pictures", SIGGRAPH 1977).
 
@@ -57,13 +70,17 @@ def show(
         occluder: the object.
         center: mm, camera space.
         axes: rows, camera space.
-        rays: through every pixel, (x, y, 1).
+        rays: through every pixel of the picture, (x, y, 1).
         to_light: unit vector, camera space.
         light: linear RGB of the light there.
         ambient: linear RGB of the light from all around.
     """
+    rows, columns = _window(occluder, center, axes, rays)
+    rays = rays[rows, columns]
     depth, margin, normal = _meet(occluder, center, axes, rays)
-    outward = (normal / occluder.half_axes.astype(np.float32)) @ axes.astype(np.float32)
+    alpha = _coverage(depth, margin)
+    seen = np.nonzero(alpha)
+    rays, outward = rays[seen], (normal[seen] / occluder.half_axes.astype(np.float32)) @ axes.astype(np.float32)
     outward /= np.maximum(np.linalg.norm(outward, axis=-1, keepdims=True), 1e-9)
     lit = np.clip(outward @ to_light.astype(np.float32), 0, None)[..., None] * light.astype(np.float32)
     half_way = to_light.astype(np.float32) - rays / np.linalg.norm(rays, axis=-1, keepdims=True)
@@ -71,14 +88,48 @@ def show(
     shine = np.clip((outward * half_way).sum(-1), 0, None)[..., None] ** _SHARPNESS * light.astype(np.float32)
     color = occluder.colors[0].astype(np.float32)
     if occluder.stripes:
-        along = ((rays @ axes[2].astype(np.float32)) * depth - center @ axes[2]) / occluder.half_axes[2]
+        along = ((rays @ axes[2].astype(np.float32)) * depth[seen] - center @ axes[2]) / occluder.half_axes[2]
         color = np.where(np.sin(along * np.float32(occluder.stripes))[..., None] > 0, occluder.colors[1], color)
+    shown = np.zeros((*alpha.shape, 3), dtype=np.float32)
+    shown[seen] = color * (lit + ambient) + occluder.gloss * shine
+    return Layer(alpha, depth, shown, (rows.start, columns.start))
+
+
+def _window(
+    occluder: Occluder, center: Vector, axes: Float64[np.ndarray, "3 3"], rays: Float32[np.ndarray, "h w 3"]
+) -> tuple[slice, slice]:
+    """Rows and columns of the picture outside which no ray meets the object, with room for its soft edge.
+
+    The object lies between the corners of its box, and what lies between points before the camera is seen
+    between them; where a corner is not before the camera, it may be seen anywhere.
+    """
+    height, width = rays.shape[:2]
+    corners = center + (_SIGNS * occluder.half_axes) @ axes
+    if corners[:, 2].min() < 1:
+        return slice(0, height), slice(0, width)
+    seen = corners[:, :2] / corners[:, 2:]
+    within = np.ones((height, width), dtype=bool)
+    for axis, (low, high) in enumerate(zip(seen.min(0), seen.max(0), strict=True)):
+        within &= (rays[..., axis] >= low) & (rays[..., axis] <= high)
+    return _reach(np.asarray(within.any(axis=1))), _reach(np.asarray(within.any(axis=0)))
+
+
+def _reach(within: NDArray[np.bool_]) -> slice:
+    """From the first to the last entry that is True, and some around them; nothing where none is."""
+    at = np.flatnonzero(within)
+    return slice(max(0, at[0] - _ROOM), at[-1] + 1 + _ROOM) if len(at) else slice(0, 0)
+
+
+def _coverage(depth: Float32[np.ndarray, "h w"], margin: Float32[np.ndarray, "h w"]) -> Float32[np.ndarray, "h w"]:
+    """The covered part of each pixel: the margin over how fast it grows from pixel to pixel."""
+    if margin.size == 0:
+        return np.zeros(margin.shape, dtype=np.float32)
     down, across = np.gradient(margin)
     alpha = np.clip(margin / (np.hypot(down, across) + 1e-9) + 0.5, 0, 1)
     # Far outside, where a ray runs along a face, the margin jumps, and its slope says nothing of the distance.
     beside = cv2.dilate(np.asarray(margin > 0, dtype=np.uint8), np.ones((3, 3), dtype=np.uint8))
     alpha[(depth < _NEAREST) | (beside == 0)] = 0
-    return Layer(alpha.astype(np.float32), depth, (color * (lit + ambient) + occluder.gloss * shine).astype(np.float32))
+    return np.asarray(alpha, dtype=np.float32)
 
 
 def occludes(layer: Layer, xy: Float64[np.ndarray, "k 2"], hand_depth: Float64[np.ndarray, " k"]) -> NDArray[np.bool_]:
@@ -90,10 +141,12 @@ def occludes(layer: Layer, xy: Float64[np.ndarray, "k 2"], hand_depth: Float64[n
         hand_depth: mm.
     """
     height, width = layer.alpha.shape
-    column, row = np.round(xy).astype(int).T
+    column, row = np.round(xy).astype(int).T - np.array(layer.corner[::-1])[:, None]
     inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
-    row, column = np.where(inside, row, 0), np.where(inside, column, 0)
-    return np.asarray(inside & (layer.alpha[row, column] > 0.5) & (layer.depth[row, column] < hand_depth))
+    hides = np.zeros(len(xy), dtype=bool)
+    row, column = row[inside], column[inside]
+    hides[inside] = (layer.alpha[row, column] > 0.5) & (layer.depth[row, column] < hand_depth[inside])
+    return hides
 
 
 def _meet(

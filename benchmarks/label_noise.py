@@ -29,7 +29,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import shutil
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -40,22 +39,19 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-import cv2
 import numpy as np
-import torch
 
 import knuckle
 from benchmarks import methods_plan
 from benchmarks.data_loading import machine
-from benchmarks.methods import Setting, begin, mean_pose_errors, measure, render_hands, stop_at
+from benchmarks.methods import Setting, begin, mean_pose_errors, one_thread, render_hands, train_and_measure
 from benchmarks.methods_numbers import FAILS, HOLDS, OPEN, RESULT_SHARE, hand_means, joint_verdict, over_seeds
-from benchmarks.methods_plan import LOSSES, OURS, RIVALS, recipe, variants
+from benchmarks.methods_plan import LOSSES, OURS, RIVALS
 from knuckle.data.label_noise import NOISE
 from knuckle.formats import read, write
 from knuckle.hands import Hands
 from knuckle.metrics.errors import relative_distances
 from knuckle.predict.inference import visibility_of
-from knuckle.train import DivergenceError, Interrupted, train
 
 CLEAN: Final = "clean"
 
@@ -174,7 +170,7 @@ def train_all(setting: Setting, plan: Plan, processes: int) -> bool:
     """Every network that is missing, several at a time; False where the time was up before the last."""
     left = [job for job in jobs(plan) if not is_measured(setting.work, job)]
     write_labels(setting.work, left)
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_one_thread) as pool:
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=one_thread) as pool:
         for number, (job, seconds) in enumerate(zip(left, pool.map(partial(run, setting), left), strict=True), start=1):
             if seconds is not None:
                 what = f"{job.name}, {job.kind} {job.rate:g}, seed {job.seed}"
@@ -192,30 +188,11 @@ def write_labels(work: Path, planned: Sequence[Job]) -> None:
         write(NOISE[job.kind](clean, job.rate, job.seed), path)
 
 
-def _one_thread() -> None:
-    torch.set_num_threads(1)
-    cv2.setNumThreads(0)
-
-
 def run(setting: Setting, job: Job) -> float | None:
     """One network from labels to predictions on disk: seconds, or None where the time was up before its end."""
-    if setting.time_is_up:
-        return None
     began = time.perf_counter()
-    folder, plan = folder_of(setting.work, job), setting.plan
-    diverged = False
-    try:
-        with stop_at(setting.until):
-            wanted = recipe(plan, variants(plan)[job.name], labels_of(setting.work, job), job.seed, setting.device)
-            train(wanted, folder / "run", resume=True)
-    except Interrupted:
-        return None
-    except DivergenceError as error:
-        sys.stdout.write(f"{folder} diverged: {error}\n")
-        diverged = True
-    measure(setting, folder, diverged=diverged)
-    shutil.rmtree(folder / "run" / "checkpoint", ignore_errors=True)
-    return time.perf_counter() - began
+    done = train_and_measure(setting, job.name, labels_of(setting.work, job), job.seed, folder_of(setting.work, job))
+    return time.perf_counter() - began if done else None
 
 
 def summarize(setting: Setting, plan: Plan) -> dict[str, Any]:

@@ -183,7 +183,7 @@ def train_all(setting: Setting, processes: int) -> bool:
     """Every network that is missing, several at a time; False where the time was up before the last."""
     jobs = [(name, seed) for seed in range(setting.plan.seeds) for name in variants(setting.plan)]
     left = [job for job in jobs if not is_measured(setting, *job)]
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_one_thread) as pool:
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=one_thread) as pool:
         for (name, seed), finished in zip(left, pool.map(partial(_run, setting), left), strict=True):
             if finished:
                 sys.stdout.write(f"{name}, seed {seed}: {_notes(setting, name, seed)['seconds']:.0f} s of training\n")
@@ -204,27 +204,38 @@ def _notes(setting: Setting, name: str, seed: int) -> dict[str, Any]:
     return dict(json.loads((_folder(setting, name, seed) / "notes.json").read_text()))
 
 
-def _one_thread() -> None:
+def one_thread() -> None:
+    """What a process that trains one network beside others starts with."""
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
 
 
 def _run(setting: Setting, job: tuple[str, int]) -> bool:
-    """One network from random weights to predictions on disk; False where the time was up before its end."""
     name, seed = job
+    labels = setting.work / "train" / "annotations.json"
+    return train_and_measure(setting, name, labels, seed, _folder(setting, name, seed))
+
+
+def train_and_measure(setting: Setting, name: str, labels: Path, seed: int, folder: Path) -> bool:
+    """One network from random weights to predictions on disk (`measure`); False where the time was up before its end.
+
+    Args:
+        setting: the plan, and until when.
+        name: of the variant.
+        labels: the annotations that it learns from.
+        seed: of its weights and of its order of hands.
+        folder: of its own; what is there already is gone on with.
+    """
     if setting.time_is_up:
         return False
-    folder = _folder(setting, name, seed)
-    labels = setting.work / "train" / "annotations.json"
-    plan = setting.plan
-    diverged = False
+    plan, diverged = setting.plan, False
     try:
         with stop_at(setting.until):
             train(recipe(plan, variants(plan)[name], labels, seed, setting.device), folder / "run", resume=True)
     except Interrupted:
         return False
     except DivergenceError as error:
-        sys.stdout.write(f"{name}, seed {seed} diverged: {error}\n")
+        sys.stdout.write(f"{folder} diverged: {error}\n")
         diverged = True
     measure(setting, folder, diverged=diverged)
     shutil.rmtree(folder / "run" / "checkpoint", ignore_errors=True)
@@ -344,19 +355,23 @@ def measured(
     return true, errors, xy_image
 
 
-def mean_pose(setting: Setting) -> Float64[np.ndarray, "21 2"]:
-    """The mean of the training hands' keypoints in box units: from the box's centre, over its longer side."""
-    hands = read(setting.work / "train" / "annotations.json")
+def mean_pose_of(hands: Hands) -> Float64[np.ndarray, "21 2"]:
+    """The mean of hands' keypoints in box units: from the box's centre, over its longer side."""
     center = (hands.box[:, None, :2] + hands.box[:, None, 2:]) / 2
     relative = (hands.xy - center) / normalizers(hands, "box")[:, None, None]
     return np.asarray(np.nanmean(relative, axis=0))
 
 
-def mean_pose_errors(setting: Setting, true: Hands) -> Float64[np.ndarray, "n 21"]:
-    """The errors of the predictor that looks at nothing but the box."""
+def pose_errors(pose: Float64[np.ndarray, "21 2"], true: Hands) -> Float64[np.ndarray, "n 21"]:
+    """The errors of a predictor that looks at nothing but the box, and puts the same pose into each."""
     center = (true.box[:, None, :2] + true.box[:, None, 2:]) / 2
-    xy = center + mean_pose(setting) * normalizers(true, "box")[:, None, None]
+    xy = center + pose * normalizers(true, "box")[:, None, None]
     return _errors(true, xy.astype(np.float32))
+
+
+def mean_pose_errors(setting: Setting, true: Hands) -> Float64[np.ndarray, "n 21"]:
+    """Those of the training hands' mean pose."""
+    return pose_errors(mean_pose_of(read(setting.work / "train" / "annotations.json")), true)
 
 
 def _shown(plan: Plan) -> list[str]:

@@ -42,7 +42,7 @@ def labelme(path: Path, image: str, size_wh: tuple[int, int], hands: dict[int, l
         for joint in joints
     ]
     path.parent.mkdir(parents=True, exist_ok=True)
-    content = {"version": "5", "flags": {}, "shapes": shapes, "imagePath": image, "imageData": None}
+    content: dict[str, Any] = {"version": "5", "flags": {}, "shapes": shapes, "imagePath": image, "imageData": None}
     path.write_text(json.dumps(content | {"imageWidth": size_wh[0], "imageHeight": size_wh[1]}))
 
 

@@ -22,6 +22,7 @@ from knuckle.cli.inspect import inspect
 from knuckle.cli.predict import predict
 from knuckle.cli.quickstart import quickstart
 from knuckle.cli.render import render
+from knuckle.cli.study import study
 from knuckle.cli.train import train
 
 INTERRUPTED: Final = 130
@@ -72,7 +73,7 @@ def _before_the_verb(
         context.obj.debug = debug
 
 
-for verb in (quickstart, render, convert, inspect, train, evaluate, predict, doctor):
+for verb in (quickstart, render, convert, inspect, train, evaluate, predict, study, doctor):
     app.command()(verb)
 
 

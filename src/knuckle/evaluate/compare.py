@@ -7,11 +7,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
+import numpy as np
+from jaxtyping import Int64
+from numpy.typing import ArrayLike
+
 from knuckle.hands import Hands
 from knuckle.metrics.matching import match
 
 if TYPE_CHECKING:
     from knuckle.formats.problems import OnBad
+    from knuckle.geometry import CropRule
+    from knuckle.predict import Predictor
 
 Boxes = Literal["box", "full"]
 
@@ -20,10 +26,19 @@ MODEL_FILES: Final = ("best.safetensors", "last.safetensors", "recipe.yaml")
 
 
 class Compared(NamedTuple):
-    """Predictions and truth, row by row the same hands, and what is not in them."""
+    """Predictions and truth, row by row the same hands, and what is not in them.
+
+    Attributes:
+        pred: what was found.
+        true: the truth.
+        rows: (n,) where these hands stand in the table of truth that was given.
+        skipped: one sentence for each sample that is not among them.
+        notes: what else a reader must know.
+    """
 
     pred: Hands
     true: Hands
+    rows: Int64[np.ndarray, " n"]
     skipped: list[str]
     notes: list[str]
 
@@ -38,7 +53,7 @@ def predictions_from_file(path: Path, true: Hands, on_bad: OnBad = "stop") -> Co
 
     listed, skipped = read_checked(path, on_bad=on_bad)
     pred, notes = match(listed, true)
-    return Compared(pred, true, skipped, notes)
+    return Compared(pred, true, np.arange(len(true)), skipped, notes)
 
 
 def predictions_of_model(
@@ -70,14 +85,46 @@ def predictions_of_model(
         ValueError: the model or an image cannot be used, or the model gives no numbers.
     """
     from knuckle.predict import load
-    from knuckle.predict.inference import predict_hands
 
     predictor = load(model, flip_test=flip_test, device=device)
     rule = predictor.rule if boxes is None else replace(predictor.rule, whole_image=boxes == "full")
+    return predictions_of_predictor(
+        predictor, true, str(model), rule=rule, workers=workers, on_bad=on_bad, progress=progress
+    )
+
+
+def predictions_of_predictor(
+    predictor: Predictor,
+    true: Hands,
+    name: str,
+    *,
+    rule: CropRule | None = None,
+    boxes: ArrayLike | None = None,
+    workers: int = 0,
+    on_bad: OnBad = "stop",
+    progress: Callable[[int], object] | None = None,
+) -> Compared:
+    """As `predictions_of_model`, of a model that is loaded already.
+
+    Args:
+        predictor: the model.
+        true: where the hands are.
+        name: of the model, for messages.
+        rule: how crops are cut; None as the model learnt.
+        boxes: (n, 4) boxes to cut around instead of `true.box`.
+        workers: processes that read and cut.
+        on_bad: "skip" lists images that cannot be read, "stop" raises on the first.
+        progress: called with the number of hands done.
+
+    Raises:
+        ValueError: an image cannot be used, or the model gives no numbers.
+    """
+    from knuckle.predict.inference import predict_hands
+
     pred, skipped = predict_hands(
         predictor.method,
-        rule,
-        true,
+        rule or predictor.rule,
+        true if boxes is None else true.replace(box=boxes),
         flip_test=predictor.flip_test,
         batch_size=predictor.batch_size,
         workers=workers,
@@ -85,10 +132,10 @@ def predictions_of_model(
         on_bad=on_bad,
         progress=progress,
     )
-    found = pred.labeled.any(axis=1)
-    if int((~found).sum()) != len(skipped):
-        raise ValueError(f"{model} gives no finite positions on some images; its weights are broken, train it again.")
-    return Compared(pred[found], true[found], skipped, [])
+    rows = np.flatnonzero(pred.labeled.any(axis=1))
+    if len(true) - len(rows) != len(skipped):
+        raise ValueError(f"{name} gives no finite positions on some images; its weights are broken, train it again.")
+    return Compared(pred[rows].replace(box=true.box[rows]), true[rows], rows, skipped, [])
 
 
 def holds_predictions(path: Path) -> bool:

@@ -64,6 +64,8 @@ def read_lists(path: Path) -> list[Entry]:
     Raises:
         ValueError: there is no list, a list's name is no class, or a line cannot be read; names file and line.
     """
+    if not path.exists():
+        raise ValueError(f"there are no lists {path}.")
     files = sorted(path.glob(f"*{SUFFIX}")) if path.is_dir() else [path]
     if not files:
         raise ValueError(f"{path} holds no lists; they are text files such as c6{SUFFIX} with one image name a line.")

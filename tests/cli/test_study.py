@@ -32,7 +32,9 @@ def test_a_study_end_to_end(arguments: list[str], tmp_path: Path, capsys: pytest
     assert "The paper gives no number that decides" in out
     assert "By the paper's rule" in out
     assert "A photo of 244 px is cropped as if it had 224" in out
-    assert "Only class 6, the fist, is known to match the paper's numbering" in err
+    assert "Only class 6, the fist, is known to match the paper's numbering" in out
+    assert "1.089 times as many pixels on 244 px as on 224" in out
+    assert "images that are not 224 x 224 px" in err
     summary = json.loads((tmp_path / "out" / "study.json").read_text())
     assert [row["hands"] for row in summary["h1"]["frame"]] == [6, 10, 4]
     assert set(summary["own_crops"]["scores"]) == {"right", "as MMPose crops"}

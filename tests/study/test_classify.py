@@ -89,9 +89,12 @@ def test_the_threshold_decides_what_is_unsure(rendered: Labels) -> None:
     assert (propose(hands_of(np.full((1, 21, 2), 7.0))).confidence < 1).all()  # all points in one place
 
 
-def test_probabilities_sum_to_one_and_nothing_gives_nothing() -> None:
-    xy = np.random.default_rng(1).uniform(0, 100, (5, 21, 2))
-    assert probabilities(xy).sum(axis=1) == pytest.approx(np.ones(5))
+def test_probabilities_sum_to_one_in_any_number_of_hands_and_nothing_gives_nothing() -> None:
+    xy = np.random.default_rng(1).uniform(0, 100, (5000, 21, 2))
+    found = probabilities(xy)
+    assert found.shape == (5000, 26)
+    assert found.sum(axis=1) == pytest.approx(np.ones(5000))
+    np.testing.assert_allclose(found[-2:], probabilities(xy[-2:]), atol=1e-9)
     assert len(propose(Hands.empty()).gesture) == 0
 
 

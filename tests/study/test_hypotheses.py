@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from numpy.typing import ArrayLike
@@ -66,6 +68,7 @@ def test_the_second_hypothesis_by_hand() -> None:
     found = h2_frame(*sets(base_px, own_px, base_classes, own_classes), classes=classes)
     assert [row.gesture for row in found.rows] == classes
     assert [row.finding for row in found.rows] == ["within", "lower", "higher", "no own hand", "no base hand"]
+    assert all(math.isnan(value) for row in found.rows[3:] for value in row.difference.values())
     fist = found.rows[1]
     assert (fist.base.hands, fist.both.hands) == (5, 7)
     assert fist.base.auc == pytest.approx(auc_of(2))

@@ -131,7 +131,7 @@ def test_the_folder_holds_everything(study: tuple[Study, Path]) -> None:
     assert summary["h2"]["verdict"] == found.h2.verdict()
     assert summary["plan"]["classes"] == [0, 6]
     assert summary["rules"] == {"h2_auc": 0.05, "pck_px": pytest.approx(44.8)}
-    assert any("Only class 6, the fist" in note for note in summary["notes"])
+    assert "Only class 6, the fist" in summary["numbering"]
     assert summary["own_crops"]["scores"] is None
     assert "does not touch its numbers" in summary["own_crops"]["words"][-1]
     counts = {row["name"]: row for row in rows_of(out / "imbalance.csv")}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
@@ -94,6 +95,7 @@ def study(
 
 
 def _print_study(found: Study) -> None:
+    from knuckle.study.gestures import NUMBERING_NOTE
     from knuckle.study.hypotheses import H1_WORDS, H2_WORDS
 
     samples = found.samples
@@ -126,6 +128,7 @@ def _print_study(found: Study) -> None:
     )
     typer.echo(H2_WORDS)
     typer.echo(found.h2.verdict())
+    typer.echo(NUMBERING_NOTE)
     if found.crops is not None:
         typer.echo()
         typer.echo("The crop of own photos")
@@ -163,5 +166,5 @@ def _three(record: dict[str, float], metric: str) -> tuple[str, str, str]:
     return (
         f"{record[f'{metric}_base']:.{digits}f}",
         f"{record[f'{metric}_base_own']:.{digits}f}",
-        f"{record[f'{metric}_difference']:+.{digits}f}",
+        "" if math.isnan(record[f"{metric}_difference"]) else f"{record[f'{metric}_difference']:+.{digits}f}",
     )

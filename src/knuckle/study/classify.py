@@ -29,6 +29,9 @@ THRESHOLD: Final = 0.7
 FEWEST_JOINTS: Final = 15
 """Hands with fewer labelled joints are "unsure" without a look."""
 
+_CHUNK: Final = 4096
+"""Hands described at a time, which bounds the memory."""
+
 _FIRST, _SECOND = np.triu_indices(NUM_JOINTS, 1)
 _PARENTS, _CHILDREN = np.array(BONES).T
 _BONE_TO: Final = {joint: bone for bone, (_, joint) in enumerate(BONES)}
@@ -79,6 +82,14 @@ def probabilities(
         xy: keypoints in image pixels; unlabelled ones may be anything.
         labeled: which keypoints count; None: all.
     """
+    known = np.ones(xy.shape[:2], dtype=bool) if labeled is None else labeled
+    starts = range(0, len(xy), _CHUNK)
+    return np.concatenate(
+        [np.empty((0, NONE_OF_THEM + 1)), *(_answers(xy[at : at + _CHUNK], known[at : at + _CHUNK]) for at in starts)]
+    )
+
+
+def _answers(xy: Float[np.ndarray, "n 21 2"], labeled: Bool[np.ndarray, "n 21"]) -> Float64[np.ndarray, "n 26"]:
     network = _network()
     values = (describe(xy, labeled) - network["mean"]) / network["deviation"]
     values = np.nan_to_num(values, nan=0.0)  # what is not known takes its mean

@@ -104,7 +104,9 @@ class ClassRow:
 
     @property
     def difference(self) -> dict[str, float]:
-        """Base + own less base."""
+        """Base + own less base; NaN where one side has no hand."""
+        if self.finding in ("no own hand", "no base hand"):
+            return dict.fromkeys(("auc", "epe", "pck"), math.nan)
         return self.both.less(self.base)
 
     def record(self) -> dict[str, Any]:
@@ -150,7 +152,7 @@ class H2:
         says = "supports" if lower or higher else "does not support"
         return (
             f"By the paper's rule {len(lower) + len(higher)} of {len(compared)} classes are affected: "
-            f"{', '.join(parts)}. That {says} the hypothesis by the paper's rule, which knows no chance."
+            f"{', '.join(parts)}. That {says} the hypothesis by this rule, which does not ask about chance."
         )
 
 

@@ -33,6 +33,7 @@ from knuckle.hands import Hands
 from knuckle.skeleton import GESTURES
 from knuckle.study.design import class_counts
 from knuckle.study.figures import write_figures
+from knuckle.study.gestures import NUMBERING_NOTE
 from knuckle.study.hypotheses import AUC_RULE, H1_WORDS, H2_WORDS, PCK_PX
 from knuckle.study.run import Study
 
@@ -112,6 +113,7 @@ def summary(study: Study) -> dict[str, Any]:
         "imbalance": {"base": asdict(samples.base_imbalance), "own": asdict(samples.own_imbalance)},
         "h1": {"frame": study.h1.rows(), "words": H1_WORDS},
         "h2": {"frame": [row.record() for row in study.h2.rows], "words": H2_WORDS, "verdict": study.h2.verdict()},
+        "numbering": NUMBERING_NOTE,
         "own_crops": None if study.crops is None else {**asdict(study.crops), "words": study.crops.sentences()},
         "notes": list(study.notes),
         "findings": list(samples.findings),

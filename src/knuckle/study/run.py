@@ -12,6 +12,7 @@ import numpy as np
 from knuckle.evaluate.compare import Compared, predictions_of_predictor
 from knuckle.hands import Hands
 from knuckle.study.crop_artefact import (
+    ASSUMED_SIZE,
     MMPOSE_RULE,
     CropArtefact,
     assumed_box,
@@ -19,7 +20,6 @@ from knuckle.study.crop_artefact import (
     crop_artefact,
     keypoints_cut_off,
 )
-from knuckle.study.gestures import NUMBERING_NOTE
 from knuckle.study.hypotheses import H1, H2, Scores, h1_frame, h2_frame, scores
 from knuckle.study.samples import Plan, Samples, choose_samples
 
@@ -55,6 +55,12 @@ class OwnCrops:
             f"Of {self.keypoints:,} labelled keypoints on own photos {self.cut_off:,} lie outside that crop, "
             f"{self.right_cut_off:,} outside the right one.",
         ]
+        if self.artefact.offset != 0:
+            size = self.artefact.size
+            told.append(
+                "Apart from any crop, AUC and EPE count pixels of the photo: the same error in parts of the frame is "
+                f"{size / ASSUMED_SIZE:.3f} times as many pixels on {size} px as on {ASSUMED_SIZE}."
+            )
         if self.scores is None:
             return [*told, "This model crops around each hand's box, so the artefact does not touch its numbers."]
         ran, right = self.scores["as MMPose crops"], self.scores["right"]
@@ -155,7 +161,7 @@ def run_study(
         h1=h1_frame(base.pred, base.true, own.pred, own.true),
         h2=h2_frame(base.pred[in_h2], base.true[in_h2], own.pred, own.true, plan.classes),
         crops=_own_crops(predictor, samples.own, own_by_crop),
-        notes=(NUMBERING_NOTE, *samples.notes),
+        notes=samples.notes,
         skipped=(*samples.skipped, *base.skipped, *own.skipped),
     )
 

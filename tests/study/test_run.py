@@ -195,6 +195,8 @@ def test_gestures_come_from_somewhere_or_it_says_so() -> None:
         assign(hands, "labels", "own")
     with pytest.raises(ValueError, match="but there is no nowhere"):
         assign(hands, "nowhere", "base")
+    with pytest.raises(ValueError, match="there is no own hand that can be used"):
+        assign(hands[:0], "labels", "own")
     found, notes = assign(hands, "folder", "base")
     assert found.gesture.tolist() == [6, -1]
     assert notes == ["Base hands without a gesture, which are not used: 1 of 2."]

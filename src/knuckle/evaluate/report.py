@@ -80,7 +80,7 @@ class Report:
             **{name: [interval.low, interval.high] for name, interval in self.intervals.items()},
         }
         plain["breakdown"] = {name: [asdict(row) for row in rows] for name, rows in self.breakdown._asdict().items()}
-        return json.dumps(_finite(plain), indent=2, allow_nan=False)
+        return json.dumps(finite(plain), indent=2, allow_nan=False)
 
 
 def evaluate(
@@ -153,12 +153,12 @@ def _median(values: Float64[np.ndarray, " m"]) -> float:
     return float(np.partition(values, middle)[middle].mean())
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     """The same structure with None for numbers that JSON does not know."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
+        return {key: finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
+        return [finite(item) for item in value]
     return value

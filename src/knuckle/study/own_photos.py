@@ -2,6 +2,7 @@
 
 The paper resizes its own photos to 244 x 244 px, whatever their shape. Files may label a hand in part, or
 several hands; labels refer to the photo as its EXIF orientation shows it, which is how Labelme shows it.
+Labels of a photo before its turn are found where a quarter turn swaps the sides of the frame, not otherwise.
 """
 
 from __future__ import annotations

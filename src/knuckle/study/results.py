@@ -15,7 +15,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import math
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,6 +26,7 @@ from typing import Any, Final
 import numpy as np
 
 import knuckle
+from knuckle.evaluate.report import finite
 from knuckle.formats import write
 from knuckle.formats.files import write_text
 from knuckle.hands import Hands
@@ -119,17 +119,6 @@ def summary(study: Study) -> dict[str, Any]:
         "findings": list(samples.findings),
         "skipped": list(study.skipped),
     }
-
-
-def finite(value: Any) -> Any:
-    """The same structure with None for numbers that JSON does not know."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {key: finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(item) for item in value]
-    return value
 
 
 def _plain(value: Any) -> Any:

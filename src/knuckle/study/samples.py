@@ -161,6 +161,8 @@ def assign(hands: Hands, source: str, name: str) -> tuple[Hands, list[str]]:
     Raises:
         ValueError: there is no such source, it cannot be read, or no hand has a gesture then.
     """
+    if len(hands) == 0:
+        raise ValueError(f"there is no {name} hand that can be used.")
     notes = []
     if source == "folder":
         hands = by_folder(hands)

@@ -244,6 +244,8 @@ def test_a_folder_is_filled_whole_or_not_at_all(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     with pytest.raises(ValueError, match="is not an empty folder"), filling(out):
         pass
+    with pytest.raises(ValueError, match="cannot be made"), filling(out / "deep" / "whole" / "below"):
+        pass
 
 
 @pytest.mark.parametrize(("text", "classes"), [("0-3", (0, 1, 2, 3)), ("6", (6,)), (" 6, 2-3,6", (6, 2, 3))])

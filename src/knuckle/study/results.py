@@ -55,16 +55,16 @@ def filling(folder: Path) -> Iterator[Path]:
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     try:
         temporary.mkdir(parents=True)
-        try:
-            yield temporary
-            if folder.exists():
-                folder.rmdir()
-            temporary.rename(folder)
-        finally:
-            if temporary.exists():
-                shutil.rmtree(temporary)
     except OSError as error:
-        raise ValueError(f"{error.filename or folder} cannot be written ({error.strerror or error}).") from error
+        raise ValueError(f"{folder} cannot be made ({error.strerror or error}).") from error
+    try:
+        yield temporary
+        if folder.exists():
+            folder.rmdir()
+        temporary.rename(folder)
+    finally:
+        if temporary.exists():
+            shutil.rmtree(temporary)
 
 
 def write_study(study: Study, folder: Path) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ import knuckle
 from knuckle.cli import main
 from knuckle.geometry import CropRule
 from knuckle.predict import Predictor
-from tests.predict.centroid import Centroid, light_at, save_rgb
+from knuckle.predict.video import open_video
+from tests.predict.centroid import Centroid, Glow, light_at, save_rgb
+from tests.predict.clips import write_clip
 
 
 @pytest.fixture
@@ -143,3 +146,87 @@ def test_where_a_photo_was_taken_reaches_no_output(place: Path) -> None:
     predict("tagged", "--boxes", "full", "--draw", "drawn", "--out", "x.json", "--format", "coco")
     for output in (place / "drawn" / "a.jpg", place / "x.json"):
         assert b"SECRET-PLACE" not in output.read_bytes()
+
+
+def test_yolo_pose_is_a_folder_with_its_photos(place: Path) -> None:
+    predict("photos/*/*.png", "--boxes", "full", "--out", "labels", "--format", "yolo")
+    hands = knuckle.read(place / "labels")
+    assert len(hands) == 6
+    assert len(list((place / "labels" / "images").rglob("*.png"))) == 6
+
+
+@pytest.fixture
+def clip(place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A video of eight frames beside the photos, and a model that finds hands around lights."""
+    monkeypatch.setattr("knuckle.predict.load", lambda name, **_: Predictor(Glow(), CropRule(size=64)))
+    images = [light_at((40 + number, 30), (80, 60)) for number in range(8)]
+    return write_clip(place / "clip.avi", images, rate=10)
+
+
+def test_a_video_becomes_tracks_and_a_drawn_video(clip: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    predict("clip.avi", "--boxes", "full", "--out", "tracks.csv", "--draw", "drawn.mp4", "--smooth")
+    assert len(knuckle.read("tracks.csv")) == 8
+    assert "x_smooth" in Path("tracks.csv").read_text().splitlines()[0]
+    with open_video(Path("drawn.mp4")) as drawn:
+        assert (drawn.size_wh, len(list(drawn))) == ((80, 60), 8)
+    captured = capsys.readouterr()
+    header, _, numbers = captured.out.splitlines()
+    assert header.split()[:2] == ["frames", "with"]
+    assert numbers.split()[:4] == ["8", "8", "1", "1"]
+    assert captured.err == ""
+
+
+def test_boxes_of_a_videos_first_frame_come_from_a_file(clip: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("boxes.csv").write_text("image,x1,y1,x2,y2\nclip.avi,28,18,52,42\n")
+    predict("clip.avi", "--boxes", "boxes.csv", "--out", "x.jsonl", "--seconds", "0.25")
+    lines = [json.loads(line) for line in Path("x.jsonl").read_text().splitlines()]
+    assert len(lines) == 3 * 21
+    assert (lines[0]["box_x1"], lines[0]["box_y2"]) == (28, 42)
+    assert capsys.readouterr().err == ""
+    Path("elsewhere.csv").write_text("image,x1,y1,x2,y2\nclip.avi,2,2,9,9\n")
+    predict("clip.avi", "--boxes", "elsewhere.csv", "--out", "y.csv")
+    assert "No hand was seen in the boxes given; this version has no hand detector" in capsys.readouterr().err
+
+
+def test_a_camera_runs_until_ctrl_c(
+    clip: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    real, forward, looks = cv2.VideoCapture, Glow.forward, list[int]()
+    monkeypatch.setattr(cv2, "VideoCapture", lambda name, *_: real(str(clip)) if name != 0 else real())
+
+    def stops_after_three(self: Glow, images: Any) -> Any:
+        looks.append(1)
+        if len(looks) > 3:
+            raise KeyboardInterrupt
+        return forward(self, images)
+
+    monkeypatch.setattr(Glow, "forward", stops_after_three)
+    predict("--camera", "2", "--boxes", "full", "--out", "x.csv")
+    assert len(knuckle.read("x.csv")) == 3
+    assert "what was found until then is written" in capsys.readouterr().err
+    looks.clear()
+    predict("clip.avi", "--boxes", "full", "--out", "y.csv", code=130)
+    assert len(knuckle.read("y.csv")) == 3
+    predict("--camera", "0", "--boxes", "full", "--out", "x.csv", code=2)
+    assert "there is no camera 0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--boxes", "full", "--out", "x.csv"], "nothing to look at"),
+        (["clip.avi", "photos", "--boxes", "full", "--out", "x.csv"], "one video or camera at a time"),
+        (["clip.avi", "--camera", "0", "--boxes", "full", "--out", "x.csv"], "one video or camera at a time"),
+        (["clip.avi", "--out", "x.csv"], "no hand detector: give --boxes full"),
+        (["clip.avi", "--boxes", "full", "--out", "x.csv", "--resume"], "leave out --resume"),
+        (["photos", "--boxes", "full", "--out", "x.csv", "--smooth"], "--smooth and --seconds are for a video"),
+        (["clip.avi", "--boxes", "full", "--out", "x", "--format", "labelme"], "labelme files lie beside photos"),
+        (["clip.avi", "--boxes", "full", "--draw", "folder"], "drawn videos end in .mp4"),
+        (["none.mp4", "--boxes", "full", "--out", "x.csv"], "there is no video none.mp4"),
+    ],
+)
+def test_what_does_not_fit_together_is_told(
+    clip: Path, arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    predict(*arguments, code=2)
+    assert sentence in capsys.readouterr().err

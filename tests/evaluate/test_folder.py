@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 
 from knuckle.evaluate import evaluate, write_report
-from knuckle.evaluate.figures import worst_hands, write_gallery
+from knuckle.evaluate.figures import worst_hands, write_gallery, write_uncertainty_curves
 from knuckle.evaluate.folder import hand_errors
 from knuckle.formats import read
 from knuckle.hands import Hands
+from knuckle.metrics.calibration import measure
 
 TABLES = ("per_joint", "per_finger", "per_side", "per_gesture", "per_visibility", "per_group")
 
@@ -137,3 +138,23 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match="cannot be written"):
         write_report(evaluate(pred, true), pred, true, tmp_path / "file" / "report")
+
+
+def test_uncertainty_is_drawn_where_there_is_any(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pred, true = hands_on_disk(tmp_path / "photos")
+    write_report(evaluate(pred, true), pred, true, tmp_path / "without")
+    assert not (tmp_path / "without" / "uncertainty.png").exists()
+    stated = pred.replace(covariance=np.tile(np.eye(2), (5, 21, 1, 1)), confidence=np.full((5, 21), 0.7))
+    notes = write_report(evaluate(stated, true), stated, true, tmp_path / "with")
+    height, width = shape_hw(tmp_path / "with" / "uncertainty.png")
+    assert width > 2 * height
+    assert not [note for note in notes if "uncertainty was drawn" in note]
+    half = stated.replace(covariance=None)
+    write_report(evaluate(half, true), half, true, tmp_path / "half")
+    height, width = shape_hw(tmp_path / "half" / "uncertainty.png")
+    assert height < width < 2 * height
+    nothing = stated.replace(visibility=np.zeros((5, 21)))
+    notes = write_report(evaluate(nothing, true), nothing, true, tmp_path / "nothing")
+    assert any("No uncertainty was drawn" in note for note in notes)
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    assert any("pip install" in note for note in write_uncertainty_curves(measure(stated, true), tmp_path))

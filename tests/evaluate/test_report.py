@@ -10,8 +10,11 @@ import numpy as np
 import pytest
 
 from knuckle.evaluate import evaluate
+from knuckle.evaluate.report import finite, named
 from knuckle.hands import Hands
 from knuckle.metrics import auc, cluster_bootstrap, epe, errors, nme, pck
+from knuckle.metrics.calibration import measure
+from knuckle.metrics.conformal import fit
 
 
 def random_pair(n: int = 40, *, missing: bool = False) -> tuple[Hands, Hands]:
@@ -20,19 +23,19 @@ def random_pair(n: int = 40, *, missing: bool = False) -> tuple[Hands, Hands]:
         image=[f"{row // 2}.jpg" for row in range(n)],
         xy=rng.uniform(20, 200, (n, 21, 2)),
         visibility=np.where(rng.random((n, 21)) < 0.8, 2, 0),
-        group=np.arange(n) // 4,
+        group=np.arange(n) // 2,
         size=np.tile((224, 224), (n, 1)),
     )
     found = np.full((n, 21), 2)
     if missing:
         found[3] = 0
-    return true.replace(xy=np.nan_to_num(true.xy) + rng.standard_t(3, (n, 21, 2)) * 4, visibility=found), true
+    return true.replace(xy=np.nan_to_num(true.xy) + rng.standard_t(3, (n, 21, 2)) * 20, visibility=found), true
 
 
 def test_every_number_is_the_metric_of_its_name() -> None:
     pred, true = random_pair()
     report = evaluate(pred, true)
-    assert (report.hands, report.images, report.groups) == (40, 20, 10)
+    assert (report.hands, report.images, report.groups) == (40, 20, 20)
     assert report.keypoints == true.labeled.sum()
     assert (report.missing, report.without_extent) == (0, 0)
     assert report.epe == report.epe_found == epe(pred, true)
@@ -113,3 +116,21 @@ def test_thirteen_thousand_predictions_take_a_moment() -> None:
     start = time.process_time()
     evaluate(pred, true)
     assert time.process_time() - start < 2
+
+
+def test_stated_uncertainty_is_measured_where_there_is_any() -> None:
+    pred, true = random_pair()
+    assert evaluate(pred, true).uncertainty is None
+    assert json.loads(evaluate(pred, true).to_json())["uncertainty"] is None
+    pred = pred.replace(covariance=np.tile(16 * np.eye(2), (40, 21, 1, 1)))
+    raw = evaluate(pred, true, seed=2)
+    assert finite(named(raw.uncertainty)) == finite(named(measure(pred, true, seed=2)))
+    calibration = fit(pred, true)
+    found = calibration.apply(pred)
+    report = evaluate(found, true, calibration=calibration, seed=2)
+    expected = measure(found, true, calibration.limits_array(), calibration.levels, seed=2)
+    assert finite(named(report.uncertainty)) == finite(named(expected))
+    content = json.loads(report.to_json())["uncertainty"]
+    assert content["conformal"][0]["share"]["estimate"] == pytest.approx(0.5, abs=0.05)
+    assert content["reliability"][0]["keypoints"] > 0
+    assert content["risk_coverage"]["kept"][-1] == 1

@@ -13,7 +13,7 @@ from torch import Tensor
 from knuckle.methods import Targets
 from knuckle.methods.base import Decoded, Method
 from knuckle.methods.weights import ModelSpec, load_model, save_model
-from knuckle.predict.inference import run
+from knuckle.predict.torch_engine import run
 
 TINY = "mobilenetv3_small_050"
 SIZE = 64

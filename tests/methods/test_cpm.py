@@ -196,7 +196,7 @@ def test_a_delta_in_the_last_stage_is_read_at_its_cell(alignment: Alignment, exp
     maps[0, 0, 0, 2, 2] = 9.0
     decoded = built(alignment=alignment).decode({"heatmaps": maps})
     assert decoded.xy_crop[0, 0].tolist() == list(expected)
-    assert decoded.sigma_crop is None
+    assert decoded.covariance_crop is None
 
 
 INSIDE = st.floats(16, SIZE - 17, width=32)

@@ -88,7 +88,7 @@ def test_perfect_maps_decode_to_the_truth(alignment: Alignment, decoder: str) ->
     cells = crop_to_heatmap(xy_crop, 4, alignment)
     maps, _ = gaussian_heatmaps(cells, torch.ones(3, 21, dtype=torch.bool), (16, 16), 2.0)
     decoded = model.decode({"heatmaps": maps})
-    assert decoded.sigma_crop is None
+    assert decoded.covariance_crop is None
     assert (decoded.xy_crop - xy_crop).abs().max() < (1.01 if decoder == "quarter" else 0.02)
 
 

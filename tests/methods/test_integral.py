@@ -75,15 +75,17 @@ def test_a_delta_is_read_at_its_cell(alignment: Alignment, expected: tuple[float
     model = built(alignment)
     decoded = model.decode(model.read(delta(5, 9)))
     assert decoded.xy_crop[0, 0].tolist() == list(expected)
-    assert decoded.sigma_crop is not None
-    assert decoded.sigma_crop.max() < 1e-4
+    assert decoded.covariance_crop is not None
+    assert decoded.covariance_crop.abs().max() < 1e-8
 
 
 def test_two_equal_peaks_are_read_in_between_with_their_spread() -> None:
     decoded = built().decode(built().read(delta(4, 6) + delta(8, 6)))
     torch.testing.assert_close(decoded.xy_crop[0, 0], torch.tensor([6 * 4 + 1.5, 6 * 4 + 1.5]))
-    assert decoded.sigma_crop is not None
-    assert decoded.sigma_crop[0, 0].tolist() == pytest.approx([2 * 4.0, 0.0], abs=1e-4)
+    assert decoded.covariance_crop is not None
+    torch.testing.assert_close(
+        decoded.covariance_crop[0, 0], torch.tensor([[64.0, 0.0], [0.0, 0.0]]), atol=1e-4, rtol=0
+    )
 
 
 @given(x=st.floats(16, SIZE - 17), y=st.floats(16, SIZE - 17), alignment=st.sampled_from(["center", "corner"]))
@@ -225,9 +227,9 @@ def test_a_saved_model_predicts_the_same(tmp_path: Path) -> None:
             torch.nn.init.normal_(weight, std=0.5)
     ours, theirs = before_and_after_saving(model, spec, tmp_path)
     assert torch.equal(ours.xy_crop, theirs.xy_crop)
-    assert ours.sigma_crop is not None
-    assert theirs.sigma_crop is not None
-    assert torch.equal(ours.sigma_crop, theirs.sigma_crop)
+    assert ours.covariance_crop is not None
+    assert theirs.covariance_crop is not None
+    assert torch.equal(ours.covariance_crop, theirs.covariance_crop)
     assert ours.xy_crop.std() > 0.1
 
 

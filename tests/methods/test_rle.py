@@ -141,12 +141,13 @@ def test_gradients_of_the_loss(form: str, residual: str) -> None:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_sigma_is_that_of_errors_that_the_flow_has_learnt(form: str) -> None:
-    """Errors as wide as sigma in x, half as wide in y, not centred: decoding finds their mean and spread."""
+def test_the_covariance_is_that_of_errors_that_the_flow_has_learnt(form: str) -> None:
+    """Errors as wide as sigma in x, half as wide in y, correlated, not centred: decoding finds both moments."""
     torch.manual_seed(0)
     sigma = torch.tensor(0.05)
     distribution = torch.distributions.Laplace(torch.tensor([0.01, 0.0]), torch.tensor([0.035, 0.018]))
     errors = distribution.sample((1, 1000))
+    errors[..., 1] += 0.4 * errors[..., 0]
     model = tiny(form=form, decoder="mean")
     optimizer = torch.optim.Adam(model.flow.parameters(), lr=1e-2)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-2, total_steps=80)
@@ -158,8 +159,11 @@ def test_sigma_is_that_of_errors_that_the_flow_has_learnt(form: str) -> None:
         schedule.step()
     model.eval()
     decoded = model.decode({"xy_crop": torch.zeros(1, 1, 2), "sigma": sigma.expand(1, 1, 2)})
-    assert decoded.sigma_crop is not None
-    torch.testing.assert_close(decoded.sigma_crop[0, 0] / SIZE, errors[0].std(dim=0), rtol=0.1, atol=0)
+    assert decoded.covariance_crop is not None
+    covariance = torch.cov(errors[0].T)
+    deviation = covariance.diagonal().sqrt()
+    scaled = decoded.covariance_crop[0, 0] / SIZE**2 / (deviation[:, None] * deviation)
+    torch.testing.assert_close(scaled, torch.corrcoef(errors[0].T), rtol=0, atol=0.2)
     assert ((decoded.xy_crop[0, 0] / SIZE - errors[0].mean(dim=0)).abs() / errors[0].std(dim=0)).max() < 0.1
 
 
@@ -235,10 +239,9 @@ def test_the_last_layer_can_name_any_point(xy: tuple[float, float], alignment: A
         model.final.bias.copy_(torch.tensor([(xy[0] - middle) / SIZE, (xy[1] - middle) / SIZE, 0.0, 30.0]))
         decoded = model.decode(model(torch.zeros(1, 3, SIZE, SIZE)))
     torch.testing.assert_close(decoded.xy_crop[0, 0], torch.tensor(xy), rtol=0, atol=1e-4)
-    assert decoded.sigma_crop is not None
-    deviation = model.get_buffer("flow_covariance").diagonal().sqrt()
-    expected = torch.tensor([0.501, 1.001]) * SIZE * deviation
-    torch.testing.assert_close(decoded.sigma_crop[0, 0], expected)
+    assert decoded.covariance_crop is not None
+    sigma = torch.diag(torch.tensor([0.501, 1.001]) * SIZE)
+    torch.testing.assert_close(decoded.covariance_crop[0, 0], sigma @ model.get_buffer("flow_covariance") @ sigma)
 
 
 def test_sigma_has_a_floor() -> None:
@@ -294,7 +297,7 @@ def test_unmirroring_mirrors_what_is_decoded(decoder: str, alignment: Alignment)
     decoded, mirrored = model.decode(outputs), model.decode(there)
     torch.testing.assert_close(mirrored.xy_crop[..., 0], SIZE - 1 - decoded.xy_crop[..., 0])
     assert torch.equal(mirrored.xy_crop[..., 1], decoded.xy_crop[..., 1])
-    assert torch.equal(mirrored.sigma_crop, decoded.sigma_crop)  # type: ignore[arg-type]
+    assert torch.equal(mirrored.covariance_crop, decoded.covariance_crop)  # type: ignore[arg-type]
     torch.testing.assert_close(model.decode(merge(outputs, outputs)).xy_crop, decoded.xy_crop)
 
 
@@ -306,7 +309,7 @@ def test_a_saved_model_predicts_the_same(form: str, tmp_path: Path) -> None:
     model.flow.load_state_dict(bent_flow().state_dict())
     ours, theirs = before_and_after_saving(model, spec, tmp_path)
     assert torch.equal(ours.xy_crop, theirs.xy_crop)
-    assert torch.equal(ours.sigma_crop, theirs.sigma_crop)  # type: ignore[arg-type]
+    assert torch.equal(ours.covariance_crop, theirs.covariance_crop)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -274,8 +274,8 @@ def test_evaluation_gives_the_last_stage(kind: dict[str, Any]) -> None:
     assert torch.equal(stages[2].xy_crop, model.decode(outputs).xy_crop)
     assert torch.equal(stages[2].xy_crop, model.decode(every).xy_crop)
     assert not torch.equal(stages[0].xy_crop, stages[1].xy_crop)
-    if stages[2].sigma_crop is not None:
-        assert torch.equal(stages[2].sigma_crop, model.decode(outputs).sigma_crop)  # type: ignore[arg-type]
+    if stages[2].covariance_crop is not None:
+        assert torch.equal(stages[2].covariance_crop, model.decode(outputs).covariance_crop)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("backbone", "size", "cells"), [("resnet10t", 96, 24), ("vit_tiny_patch16_224", 64, 32)])
@@ -355,8 +355,8 @@ def test_perfect_maps_decode_to_the_truth(loss: str, alignment: Alignment) -> No
     decoded = model.decode({name: value.unsqueeze(1) for name, value in outputs.items()})
     assert (decoded.xy_crop - xy_crop).abs().max() < (1.01 if loss == "heatmap" else 0.02)
     if loss == "integral":
-        assert decoded.sigma_crop is not None
-        assert (decoded.sigma_crop - 4).abs().max() < 0.05  # one cell
+        assert decoded.covariance_crop is not None
+        assert (decoded.covariance_crop - 16 * torch.eye(2)).abs().max() < 0.4  # one cell squared
 
 
 def samples_of(model: SequentialStages, count: int = 40_000) -> Tensor:
@@ -367,17 +367,22 @@ def samples_of(model: SequentialStages, count: int = 40_000) -> Tensor:
 
 
 @pytest.mark.parametrize("residual", ["none", "laplace", "gaussian"])
-def test_sigma_is_that_of_the_whole_density(residual: str) -> None:
+def test_the_covariance_is_that_of_the_whole_density(residual: str) -> None:
     model = tiny(residual=residual, decoder="mean").eval()
     bend(model, 0.22)
     outputs = {name: value.detach()[:, :1] for name, value in some_outputs().items()}
     drawn = outputs["xy_crop"][:, 0] + samples_of(model)[:, None, None] * outputs["sigma"][:, 0] * SIZE
     decoded = model.decode(outputs)
-    assert decoded.sigma_crop is not None
-    torch.testing.assert_close(decoded.sigma_crop, drawn.std(dim=0), rtol=0.05, atol=0)
-    assert ((decoded.xy_crop - drawn.mean(dim=0)).abs() / decoded.sigma_crop).max() < 0.04
+    assert decoded.covariance_crop is not None
+    deviation = decoded.covariance_crop.diagonal(dim1=-2, dim2=-1).sqrt()
+    torch.testing.assert_close(deviation, drawn.std(dim=0), rtol=0.05, atol=0)
+    correlation = decoded.covariance_crop[..., 0, 1] / deviation.prod(dim=-1)
+    assert (correlation - torch.corrcoef(samples_of(model).T)[0, 1]).abs().max() < 0.03
+    assert correlation.abs().max() > 0.1, "this flow's axes are not correlated"
+    assert torch.equal(decoded.covariance_crop, decoded.covariance_crop.mT)
+    assert ((decoded.xy_crop - drawn.mean(dim=0)).abs() / deviation).max() < 0.04
     shift = model.mean_shift(outputs)[:, 0]
-    assert (shift.abs() / decoded.sigma_crop).max() > 0.1, "this flow is not centred"
+    assert (shift.abs() / deviation).max() > 0.1, "this flow is not centred"
     torch.testing.assert_close(decoded.xy_crop - outputs["xy_crop"][:, 0], shift)
 
 
@@ -430,7 +435,7 @@ def test_a_loaded_model_decodes_bit_for_bit(tmp_path: Path) -> None:
     with torch.no_grad():
         ours, theirs = model.decode(model(images)), loaded.decode(loaded(images))
     assert torch.equal(ours.xy_crop, theirs.xy_crop)
-    assert torch.equal(ours.sigma_crop, theirs.sigma_crop)  # type: ignore[arg-type]
+    assert torch.equal(ours.covariance_crop, theirs.covariance_crop)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("alignment", ["center", "corner"])
@@ -443,7 +448,7 @@ def test_unmirroring_mirrors_what_is_decoded(decoder: str, alignment: Alignment)
     for decoded, mirrored in zip(model.decode_stages(outputs), model.decode_stages(there), strict=True):
         torch.testing.assert_close(mirrored.xy_crop[..., 0], SIZE - 1 - decoded.xy_crop[..., 0])
         assert torch.equal(mirrored.xy_crop[..., 1], decoded.xy_crop[..., 1])
-        assert torch.equal(mirrored.sigma_crop, decoded.sigma_crop)  # type: ignore[arg-type]
+        assert torch.equal(mirrored.covariance_crop, decoded.covariance_crop)  # type: ignore[arg-type]
     back = model.unmirror(there)
     torch.testing.assert_close(back["sigma"], outputs["sigma"])
     middle = model.decode(merge(outputs, outputs)).xy_crop

@@ -99,7 +99,7 @@ def test_a_delta_is_read_at_its_bin(alignment: Alignment, split_ratio: int, expe
     outputs["x"][..., 10] = outputs["y"][..., 99] = 5.0
     decoded = model.decode(outputs)
     assert decoded.xy_crop[0, 0].tolist() == pytest.approx(expected, abs=1e-5)
-    assert decoded.sigma_crop is None
+    assert decoded.covariance_crop is None
 
 
 INSIDE = st.floats(-0.5, SIZE - 0.5, width=32)
@@ -243,7 +243,7 @@ def test_a_saved_model_predicts_the_same(tmp_path: Path) -> None:
     torch.nn.init.normal_(model.final.weight, std=0.5)  # type: ignore[arg-type, union-attr]
     ours, theirs = before_and_after_saving(model, spec, tmp_path)
     assert torch.equal(ours.xy_crop, theirs.xy_crop)
-    assert ours.sigma_crop is theirs.sigma_crop is None
+    assert ours.covariance_crop is theirs.covariance_crop is None
     assert ours.xy_crop.std() > 0.1
 
 

@@ -14,7 +14,10 @@ from safetensors.torch import load_file, save_file
 
 from knuckle.geometry import CropRule
 from knuckle.methods import Method
-from knuckle.methods.weights import FILE_VERSION, ModelSpec, build, load_model, save_model
+from knuckle.methods.weights import FILE_VERSION, ModelSpec, build, load_calibration, load_model, save_model
+from knuckle.metrics import Calibration
+from knuckle.metrics.conformal import fit
+from tests.metrics.stated import stated
 
 SPEC = ModelSpec(
     "heatmap",
@@ -144,3 +147,30 @@ def test_build_takes_backbone_weights_from_a_file(method: Method, tmp_path: Path
         build(SPEC, weights=str(tmp_path / "missing.pth"))
     with pytest.raises(ValueError, match="no method named"):
         build(replace(SPEC, method="none"))
+
+
+@pytest.fixture(scope="module")
+def calibration() -> Calibration:
+    return fit(*stated(30))
+
+
+def test_a_calibration_goes_with_the_model(method: Method, path: Path, calibration: Calibration) -> None:
+    assert load_calibration(path) is None
+    plain = path.read_bytes()
+    save_model(path, method, SPEC, NOTES, calibration)
+    assert load_calibration(path) == calibration
+    assert load_model(path)[1:] == (SPEC, NOTES)
+    save_model(path, method, SPEC, NOTES)
+    assert path.read_bytes() == plain, "a model without one is written as before there were any"
+
+
+def test_a_damaged_calibration(method: Method, path: Path, calibration: Calibration) -> None:
+    save_model(path, method, SPEC, NOTES, calibration)
+    rewrite(path, calibration={**calibration.to_dict(), "scale": [1.0]})
+    with pytest.raises(ValueError, match=r"model\.safetensors: .* 21 scales .* Calibrate the model again\."):
+        load_calibration(path)
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(ValueError, match="truncated"):
+        load_calibration(path)
+    with pytest.raises(ValueError, match="is no file"):
+        load_calibration(path.with_name("missing.safetensors"))

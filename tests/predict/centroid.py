@@ -1,4 +1,4 @@
-"""A network without weights, whose answer is known: every keypoint is the centre of the red light."""
+"""Networks without weights, whose answer is known: keypoints at the centre of the red light, or around it."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from knuckle.geometry import Alignment
 from knuckle.methods.base import Decoded, Method, Outputs, Targets
 from knuckle.skeleton import NUM_JOINTS
 
-SIGMA_CROP = (2.0, 3.0)
+COVARIANCE_CROP = ((4.0, 1.5), (1.5, 9.0))
 
 
 class Centroid(Method):
-    """Answers with the centroid of the red channel in crop pixels, and a fixed sigma where asked to."""
+    """Answers with the centroid of the red channel in crop pixels, and a fixed covariance where asked to."""
 
     name: ClassVar[str] = "centroid"
 
@@ -40,11 +40,32 @@ class Centroid(Method):
 
     def decode(self, outputs: Outputs) -> Decoded:
         xy = outputs["xy"].float()
-        return Decoded(xy, torch.tensor(SIGMA_CROP).expand_as(xy) if self.sigma else None)
+        return Decoded(xy, torch.tensor(COVARIANCE_CROP).expand(*xy.shape, 2) if self.sigma else None)
 
     def unmirror(self, outputs: Outputs) -> Outputs:
         x, y = outputs["xy"].unbind(-1)
         return {"xy": torch.stack([self.size - 1 - x, y], -1)}
+
+
+_TURNS = np.linspace(0, 2 * np.pi, NUM_JOINTS - 1, endpoint=False)
+_RAYS = np.stack([np.cos(_TURNS), np.sin(_TURNS)], axis=1) * np.tile([[0.8], [1.2], [1.6], [2.0]], (5, 1))
+HAND = torch.tensor(np.concatenate([[[0.0, 2.0]], _RAYS])).float()
+"""(21, 2) keypoints around the light's centre, in its standard deviations: something of a hand's extent and bones."""
+
+
+class Glow(Centroid):
+    """Answers with `HAND` around the red light, as large as the light is wide."""
+
+    name: ClassVar[str] = "glow"
+
+    def forward(self, images: Tensor) -> Outputs:
+        light = images[:, 0].double()
+        steps = torch.arange(self.size, dtype=torch.float64)
+        share_x, share_y = light.sum(1), light.sum(2)
+        total = light.sum((1, 2))[:, None]
+        x, y = ((share * steps).sum(1, keepdim=True) / total for share in (share_x, share_y))
+        spread = ((share_x * (steps - x) ** 2).sum(1, keepdim=True) / total).sqrt()
+        return {"xy": torch.cat([x, y], 1)[:, None] + HAND * spread[..., None]}
 
 
 def light_at(

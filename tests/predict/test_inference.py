@@ -12,8 +12,11 @@ from knuckle.geometry import Alignment, Crop, CropRule
 from knuckle.hands import UNLABELED, VISIBLE, Hands
 from knuckle.methods.base import Decoded
 from knuckle.methods.heatmap import Heatmap
+from knuckle.metrics.conformal import fit
 from knuckle.predict import Predictor
-from knuckle.predict.inference import predict_hands, run, to_image
+from knuckle.predict.inference import predict_hands
+from knuckle.predict.points import CropPoints, calibrated, to_image
+from knuckle.predict.torch_engine import run
 from tests.predict.centroid import Centroid, light_at, save_rgb
 
 RULE = CropRule(size=64, padding=1.5)
@@ -138,15 +141,22 @@ def test_to_image_agrees_with_the_crops_own_mapping() -> None:
         )
         for i in range(4)
     ]
-    xy, sigma = rng.uniform(0, 64, (4, 21, 2)), rng.uniform(0.5, 4, (4, 21, 2))
-    decoded = Decoded(torch.tensor(xy), torch.tensor(sigma))
-    found, covariance = to_image(decoded, np.array([crop.image_to_crop for crop in crops]))
+    xy, root = rng.uniform(0, 64, (4, 21, 2)), rng.normal(0, 3, (4, 21, 2, 2))
+    in_crop = root @ np.swapaxes(root, -1, -2)
+    found, covariance = to_image(CropPoints(xy, in_crop), np.array([crop.image_to_crop for crop in crops]))
     assert covariance is not None
     for row, crop in enumerate(crops):
         np.testing.assert_allclose(found[row], crop.to_image(xy[row]), rtol=1e-6)
-        in_crop = np.zeros((21, 2, 2))
-        in_crop[:, [0, 1], [0, 1]] = sigma[row] ** 2
-        np.testing.assert_allclose(covariance[row], crop.covariance_to_image(in_crop), rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(covariance[row], crop.covariance_to_image(in_crop[row]), rtol=1e-5, atol=1e-5)
+
+
+def test_the_flip_test_leaves_no_correlation() -> None:
+    """In the mirror image it has the other sign."""
+    images = torch.from_numpy(light_at((20, 30), (64, 64))).permute(2, 0, 1)[None]
+    for flip_test, correlated in ((False, 1.5), (True, 0.0)):
+        covariance = run(Centroid(), images, flip_test).covariance_crop
+        assert covariance is not None
+        assert covariance[0, 7].tolist() == [[4.0, correlated], [correlated, 9.0]]
 
 
 def test_joints_that_were_never_taught_have_no_position(tmp_path: Path) -> None:
@@ -161,3 +171,24 @@ def test_joints_that_were_never_taught_have_no_position(tmp_path: Path) -> None:
         assert np.isnan(found.covariance[:, 3]).all()
         photo = Predictor(method, CropRule(size=64), flip_test=flip_test).predict(hands.paths()[0], hands.box[:1])
         np.testing.assert_array_equal(photo.xy[0], found.xy[0])
+
+
+def test_a_calibrated_row_and_its_photo_get_the_same_confidence(tmp_path: Path) -> None:
+    hands, _ = lights(tmp_path, 4)
+    for sigma in (True, False):
+        method = Centroid(sigma=sigma)
+        raw, _ = predict_hands(method, RULE, hands)
+        near = raw.replace(xy=raw.xy + np.linspace(0, 2, 21)[:, None] * np.arange(1, 5)[:, None, None])
+        calibration = fit(raw, near)
+        assert calibration.source == ("covariance" if sigma else "box")
+        found = calibrated(raw, calibration)
+        assert found == calibration.apply(raw)
+        assert calibrated(raw, None) is raw
+        assert found.confidence is not None
+        assert found.covariance is not None
+        predictor = Predictor(method, RULE, calibration=calibration, batch_size=3)
+        photos = predictor.predict([*hands.paths(), hands.paths()[0]], [*(box[None] for box in hands.box), []])
+        np.testing.assert_array_equal(photos.confidence, found.confidence)
+        np.testing.assert_array_equal(photos.covariance, found.covariance)
+        nothing = predictor.predict(hands.paths()[0], [])
+        assert len(nothing) == 0

@@ -16,7 +16,8 @@ from knuckle.hands import VISIBLE
 from knuckle.metrics import epe
 from knuckle.predict import Predictor
 from knuckle.predict.photos import FULL, Photo
-from tests.predict.centroid import SIGMA_CROP, Centroid, light_at, save_rgb
+from knuckle.predict.torch_engine import TorchEngine
+from tests.predict.centroid import COVARIANCE_CROP, Centroid, light_at, save_rgb
 
 RULE = CropRule(size=64, padding=1.5)
 
@@ -48,11 +49,11 @@ def test_the_whole_frame_is_one_hand(alignment: Alignment) -> None:
     np.testing.assert_array_equal(found.box, [[-0.5, -0.5, 159.5, 119.5]])
 
 
-def test_sigma_becomes_a_covariance_in_image_pixels() -> None:
+def test_the_covariance_is_in_image_pixels() -> None:
     found = predictor().predict(light_at((60, 50)), [[40, 30, 80, 70]])
     image_pixels_a_crop_pixel = 40 * 1.5 / 64
     assert found.covariance is not None
-    expected = np.diag((np.array(SIGMA_CROP) * image_pixels_a_crop_pixel) ** 2)
+    expected = np.array(COVARIANCE_CROP) * image_pixels_a_crop_pixel**2
     np.testing.assert_allclose(found.covariance[0], np.tile(expected, (21, 1, 1)), rtol=1e-5)
     assert predictor(sigma=False).predict(light_at((60, 50)), [[40, 30, 80, 70]]).covariance is None
 
@@ -74,8 +75,9 @@ def test_hands_keep_to_their_images_in_batches_of_any_size() -> None:
         assert epe(found, truth) == 0, "pixels without a name can be compared with any image's truth"
         np.testing.assert_array_equal(found.box, np.concatenate(boxes))
         np.testing.assert_allclose(found.xy[:, 0], np.repeat(lights, counts, axis=0), atol=0.1)
-        assert isinstance(model.method, Centroid)
-        assert max(model.method.batches) <= batch_size
+        assert isinstance(model.engine, TorchEngine)
+        assert isinstance(model.engine.method, Centroid)
+        assert max(model.engine.method.batches) <= batch_size
 
 
 def test_no_image_and_no_box_give_no_hand() -> None:

@@ -14,10 +14,12 @@ from typing import Annotated, Any, Final
 import typer
 
 import knuckle
+from knuckle.cli.calibrate import calibrate
 from knuckle.cli.console import say
 from knuckle.cli.convert import convert
 from knuckle.cli.doctor import doctor
 from knuckle.cli.evaluate import evaluate
+from knuckle.cli.export import export
 from knuckle.cli.inspect import inspect
 from knuckle.cli.predict import predict
 from knuckle.cli.quickstart import quickstart
@@ -73,7 +75,7 @@ def _before_the_verb(
         context.obj.debug = debug
 
 
-for verb in (quickstart, render, convert, inspect, train, evaluate, predict, study, doctor):
+for verb in (quickstart, render, convert, inspect, train, evaluate, calibrate, export, predict, study, doctor):
     app.command()(verb)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 import typer
 
 from knuckle.cli.console import print_table, progress, say, say_first
+from knuckle.cli.uncertainty import print_uncertainty
 
 if TYPE_CHECKING:
     from knuckle.evaluate import Report
@@ -22,7 +23,7 @@ MOST_SKIPPED: Final = 5
 
 
 def evaluate(
-    model: Annotated[str, typer.Argument(help="A run folder, .safetensors or .pth file, or a file of predictions.")],
+    model: Annotated[str, typer.Argument(help="Run folder, .safetensors, .onnx or .pth file, or predictions.")],
     data: Annotated[Path, typer.Argument(help="The labelled data set.")],
     split: Annotated[str | None, typer.Option(help="The split of the data set; default: all of it.")] = None,
     format: Annotated[FormatName, typer.Option(help="The data set's format.")] = "auto",
@@ -40,8 +41,9 @@ def evaluate(
 ) -> None:
     """Measure a model, or a file of predictions, against labelled hands.
 
-    Prints EPE, NME, PCK and AUC with 95 % intervals, per joint and per group; --out also writes
-    every table, each hand's error, the predictions, PCK curves and the worst hands as a picture.
+    Prints EPE, NME, PCK and AUC with 95 % intervals, per joint and per group, and how far the stated
+    uncertainty can be believed; --out also writes every table, each hand's error, the predictions,
+    curves and the worst hands as a picture.
 
     Example: knuckle evaluate runs/first FreiHAND_pub_v2 --split evaluation --out report
     """
@@ -65,7 +67,12 @@ def evaluate(
                 on_bad=on_bad,
                 progress=update,
             )
-    report = evaluation.evaluate(compared.pred, compared.true, skipped=[*unread, *compared.skipped])
+    report = evaluation.evaluate(
+        compared.pred,
+        compared.true,
+        calibration=compared.calibration,
+        skipped=[*unread, *compared.skipped],
+    )
     notes = list(compared.notes)
     if out is not None:  # before anything is printed: a reader that hangs up must not cost the files
         notes += evaluation.write_report(report, compared.pred, compared.true, out)
@@ -84,6 +91,9 @@ def evaluate(
 
 def _print_report(report: Report) -> None:
     print_table(("metric", "value", "95 % interval"), _overall_rows(report), title=_headline(report))
+    if report.uncertainty is not None:
+        typer.echo()
+        print_uncertainty(report.uncertainty)
     tables = report.breakdown
     for title, rows in (("Per joint", tables.joints), ("Per finger", tables.fingers)):
         _print_parts(title, rows)
@@ -112,9 +122,13 @@ def _headline(report: Report) -> str:
 
 
 def _overall_rows(report: Report) -> list[tuple[str, str, str]]:
+    from knuckle.metrics import MIN_GROUPS
+
     def interval(name: str, digits: int) -> str:
         bounds = report.intervals[name]
-        return "" if math.isnan(bounds.low) else f"{bounds.low:.{digits}f} to {bounds.high:.{digits}f}"
+        if math.isnan(bounds.low):
+            return f"needs {MIN_GROUPS} groups" if report.groups < MIN_GROUPS else ""
+        return f"{bounds.low:.{digits}f} to {bounds.high:.{digits}f}"
 
     rows = [
         ("EPE [px]", f"{report.epe:.3f}", interval("epe", 3)),

@@ -1,38 +1,54 @@
-"""`knuckle predict`: photos in, keypoints out."""
+"""`knuckle predict`: photos, a video or a camera in, keypoints out."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from knuckle.cli.console import print_table, progress, say
 
 if TYPE_CHECKING:
+    from knuckle.formats.problems import OnBad
+    from knuckle.predict import Predictor
     from knuckle.predict.files import BoxesByImage
+    from knuckle.predict.sinks import Output
+    from knuckle.predict.video import Video
 
 SHOWN_PROBLEMS = 10
 
 
 def predict(
-    source: Annotated[list[str], typer.Argument(help="Photos, folders of photos, or patterns like 'photos/**/*.jpg'.")],
-    model: Annotated[str, typer.Option("--model", help="Run folder, .safetensors file or MMPose .pth checkpoint.")],
+    model: Annotated[str, typer.Option("--model", help="Run folder, .safetensors, .onnx or MMPose .pth file.")],
+    source: Annotated[
+        list[str] | None,
+        typer.Argument(help="Photos, folders of photos, or patterns like 'photos/**/*.jpg'; or one video."),
+    ] = None,
+    camera: Annotated[
+        int | None, typer.Option("--camera", min=0, help="Instead of files: the camera of that number, until Ctrl-C.")
+    ] = None,
     boxes: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--boxes",
             help="Where the hands are: 'full' for one hand a photo, anywhere in the frame; or a file of boxes: any "
-            "annotation format, or a CSV with the columns image, x1, y1, x2, y2.",
+            "annotation format, or a CSV with the columns image, x1, y1, x2, y2. For a video: in its first frame.",
         ),
-    ],
-    out: Annotated[Path | None, typer.Option("--out", help="File for the keypoints, or folder for labelme.")] = None,
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="File for the keypoints, or folder for labelme and yolo.")
+    ] = None,
     file_format: Annotated[
-        Literal["csv", "parquet", "json", "jsonl", "coco", "labelme"] | None,
+        Literal["csv", "parquet", "json", "jsonl", "coco", "labelme", "yolo"] | None,
         typer.Option("--format", help="How to write them. Default: what the suffix of --out says."),
     ] = None,
-    draw: Annotated[Path | None, typer.Option("--draw", help="Folder for pictures of the hands.")] = None,
+    draw: Annotated[
+        Path | None, typer.Option("--draw", help="Folder for pictures of the hands; of a video, a video file.")
+    ] = None,
     flip_test: Annotated[
         bool, typer.Option("--flip-test", help="Average over each hand and its mirror image: twice the time.")
     ] = False,
@@ -42,37 +58,82 @@ def predict(
     ] = None,
     device: Annotated[str | None, typer.Option("--device", help="cpu, cuda, cuda:1... Default: a GPU if any.")] = None,
     batch: Annotated[int, typer.Option("--batch", min=1, help="Hands that go through the network together.")] = 32,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run over photos.")] = False,
     on_bad: Annotated[
         Literal["skip", "stop"], typer.Option("--on-bad", help="What to do about a photo that cannot be used.")
     ] = "skip",
+    smooth: Annotated[
+        bool, typer.Option("--smooth", help="Video: also write keypoints smoothed over time, and draw those.")
+    ] = False,
+    seconds: Annotated[
+        float | None, typer.Option("--seconds", min=0.0, help="Video or camera: end after so many seconds.")
+    ] = None,
 ) -> None:
-    """Find the keypoints of hands in photos.
+    """Find the keypoints of hands in photos, or follow them through a video.
 
     Every photo's result is on disk before the next batch begins, memory does not grow with the number
-    of photos, and --resume goes on after an interruption. Photos that cannot be used are counted and listed.
+    of photos or frames, and --resume goes on after an interruption. Photos that cannot be used are counted and listed.
 
     Example: knuckle predict photos --model runs/first --boxes full --out hands.csv --draw drawn
+
+    Example: knuckle predict clip.mp4 --model runs/first --boxes full --out tracks.csv --draw out.mp4 --smooth
     """
     from knuckle.predict import load
-    from knuckle.predict.boxes import match_boxes, read_boxes
-    from knuckle.predict.files import picture_paths, predict_files
-    from knuckle.predict.photos import FULL
     from knuckle.predict.sinks import Output
-    from knuckle.predict.sources import find_images
+    from knuckle.predict.video import is_video, open_camera, open_video
 
+    sources = source or []
+    moving = camera is not None or any(map(is_video, sources))
+    if camera is None and not sources:
+        raise ValueError("nothing to look at: give photos, folders, a video, or --camera N.")
+    if moving and len(sources) + (camera is not None) > 1:
+        raise ValueError("one video or camera at a time, and no photos beside it.")
     if out is None and draw is None:
-        raise ValueError("nothing would be kept: give --out FILE for keypoints, --draw FOLDER for pictures, or both.")
+        raise ValueError("nothing would be kept: give --out FILE for keypoints, --draw for pictures, or both.")
+    if boxes is None:
+        raise ValueError(
+            "this version has no hand detector: give --boxes full where there is one hand, or --boxes FILE."
+        )
     output = None if out is None else Output.of(out, file_format)
+    settings = {"model": model, "preset": preset, "boxes": boxes, "flip test": flip_test}
+    load_model = partial(load, model, flip_test=flip_test, preset=preset, device=device, batch_size=batch)
+    if moving:
+        if resume:
+            raise ValueError("a video is followed from its start: leave out --resume.")
+        opened = open_video(Path(sources[0])) if camera is None else open_camera(camera)
+        with opened as video:
+            _predict_video(load_model, video, boxes, output, draw, smooth=smooth, seconds=seconds, settings=settings)
+        return
+    if smooth or seconds is not None:
+        raise ValueError("--smooth and --seconds are for a video or a camera.")
     if resume and output is None:
         raise ValueError("--resume goes on with what --out has so far: give --out, or leave out --resume.")
     if resume and output is not None and output.is_complete:
         say(f"{out} is complete already; delete it to predict again.")
         return
-    images = find_images(source, leave_out=draw)
+    _predict_photos(load_model, sources, boxes, output, draw, resume=resume, on_bad=on_bad, settings=settings)
+
+
+def _predict_photos(
+    load_model: Callable[[], Predictor],
+    sources: list[str],
+    boxes: str,
+    output: Output | None,
+    draw: Path | None,
+    *,
+    resume: bool,
+    on_bad: OnBad,
+    settings: dict[str, Any],
+) -> None:
+    from knuckle.predict.boxes import match_boxes, read_boxes
+    from knuckle.predict.files import picture_paths, predict_files
+    from knuckle.predict.photos import FULL
+    from knuckle.predict.sources import find_images
+
+    images = find_images(sources, leave_out=draw)
     pictures = None if draw is None else picture_paths(images, draw)
     places: BoxesByImage = FULL if boxes == FULL else match_boxes(images, read_boxes(Path(boxes)))
-    predictor = load(model, flip_test=flip_test, preset=preset, device=device, batch_size=batch)
+    predictor = load_model()
     start = time.perf_counter()
     try:
         with progress(len(images), "photos") as update:
@@ -82,7 +143,7 @@ def predict(
                 places,
                 output=output,
                 pictures=pictures,
-                settings={"model": model, "preset": preset, "boxes": boxes, "flip test": flip_test},
+                settings=settings,
                 resume=resume,
                 on_bad=on_bad,
                 progress=update,
@@ -104,3 +165,50 @@ def predict(
         say(f"skipped: {problem}")
     if len(tally.skipped) > SHOWN_PROBLEMS:
         say(f"and {len(tally.skipped) - SHOWN_PROBLEMS} more; --on-bad stop ends at the first one.")
+
+
+def _predict_video(
+    load_model: Callable[[], Predictor],
+    video: Video,
+    boxes: str,
+    output: Output | None,
+    draw: Path | None,
+    *,
+    smooth: bool,
+    seconds: float | None,
+    settings: dict[str, Any],
+) -> None:
+    from knuckle.predict.boxes import boxes_of_video
+    from knuckle.predict.photos import FULL
+    from knuckle.predict.smooth import SmoothRule
+    from knuckle.predict.video_files import predict_video
+
+    places = FULL if boxes == FULL else boxes_of_video(video.name, Path(boxes))
+    predictor = load_model()
+    start = time.perf_counter()
+    with progress(video.announced if seconds is None else None, "frames") as update:
+        tally, lost = predict_video(
+            predictor,
+            video,
+            boxes=places,
+            smoothing=SmoothRule() if smooth else None,
+            output=output,
+            drawing=draw,
+            seconds=seconds,
+            settings=settings,
+            progress=update,
+        )
+    speed = tally.frames / (time.perf_counter() - start)
+    print_table(
+        ("frames", "with hands", "tracks", "searches", "seconds", "frames/s"),
+        [(tally.frames, tally.with_hands, tally.tracks, tally.searches, tally.time, speed)],
+    )
+    for sentence in lost:
+        say(sentence)
+    if boxes != FULL and tally.last_hand != tally.time:
+        since = "in the boxes given" if tally.last_hand is None else f"after {tally.last_hand:.1f} s"
+        say(f"No hand was seen {since}; this version has no hand detector that could find one again.")
+    if tally.interrupted:
+        say(f"Stopped after {tally.time:.1f} s; what was found until then is written.")
+        if video.announced is not None:
+            raise KeyboardInterrupt

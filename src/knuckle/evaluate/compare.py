@@ -17,6 +17,7 @@ from knuckle.metrics.matching import match
 if TYPE_CHECKING:
     from knuckle.formats.problems import OnBad
     from knuckle.geometry import CropRule
+    from knuckle.metrics.conformal import Calibration
     from knuckle.predict import Predictor
 
 Boxes = Literal["box", "full"]
@@ -34,6 +35,7 @@ class Compared(NamedTuple):
         rows: (n,) where these hands stand in the table of truth that was given.
         skipped: one sentence for each sample that is not among them.
         notes: what else a reader must know.
+        calibration: what calibrated the predictions; None where nothing did.
     """
 
     pred: Hands
@@ -41,6 +43,7 @@ class Compared(NamedTuple):
     rows: Int64[np.ndarray, " n"]
     skipped: list[str]
     notes: list[str]
+    calibration: Calibration | None = None
 
 
 def predictions_from_file(path: Path, true: Hands, on_bad: OnBad = "stop") -> Compared:
@@ -87,10 +90,15 @@ def predictions_of_model(
     from knuckle.predict import load
 
     predictor = load(model, flip_test=flip_test, device=device)
-    rule = predictor.rule if boxes is None else replace(predictor.rule, whole_image=boxes == "full")
+    rule = rule_of(predictor, boxes)
     return predictions_of_predictor(
         predictor, true, str(model), rule=rule, workers=workers, on_bad=on_bad, progress=progress
     )
+
+
+def rule_of(predictor: Predictor, boxes: Boxes | None) -> CropRule:
+    """How crops are cut around boxes or from whole images; None as the model learnt."""
+    return predictor.rule if boxes is None else replace(predictor.rule, whole_image=boxes == "full")
 
 
 def predictions_of_predictor(
@@ -102,6 +110,7 @@ def predictions_of_predictor(
     boxes: ArrayLike | None = None,
     workers: int = 0,
     on_bad: OnBad = "stop",
+    calibrated: bool = True,
     progress: Callable[[int], object] | None = None,
 ) -> Compared:
     """As `predictions_of_model`, of a model that is loaded already.
@@ -114,28 +123,36 @@ def predictions_of_predictor(
         boxes: (n, 4) boxes to cut around instead of `true.box`.
         workers: processes that read and cut.
         on_bad: "skip" lists images that cannot be read, "stop" raises on the first.
+        calibrated: False leaves out a calibration that the model has.
         progress: called with the number of hands done.
 
     Raises:
         ValueError: an image cannot be used, or the model gives no numbers.
     """
-    from knuckle.predict.inference import predict_hands
+    from knuckle.predict import inference, points
 
-    pred, skipped = predict_hands(
-        predictor.method,
+    calibration = predictor.calibration if calibrated else None
+    pred, skipped = inference.predict_hands(
+        predictor.engine,
         rule or predictor.rule,
         true if boxes is None else true.replace(box=boxes),
         flip_test=predictor.flip_test,
         batch_size=predictor.batch_size,
         workers=workers,
-        device=predictor.device,
         on_bad=on_bad,
         progress=progress,
     )
     rows = np.flatnonzero(pred.labeled.any(axis=1))
     if len(true) - len(rows) != len(skipped):
         raise ValueError(f"{name} gives no finite positions on some images; its weights are broken, train it again.")
-    return Compared(pred[rows].replace(box=true.box[rows]), true[rows], rows, skipped, [])
+    notes = []
+    if calibration is not None and calibration.flip_test != predictor.flip_test:
+        notes.append(
+            f"The model was calibrated {'with' if calibration.flip_test else 'without'} the flip test and is measured "
+            f"{'with' if predictor.flip_test else 'without'} it; its stated uncertainty is that of another prediction."
+        )
+    found = points.calibrated(pred[rows].replace(box=true.box[rows]), calibration)
+    return Compared(found, true[rows], rows, skipped, notes, calibration)
 
 
 def holds_predictions(path: Path) -> bool:

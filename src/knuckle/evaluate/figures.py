@@ -1,25 +1,30 @@
-"""Pictures of an evaluation: the PCK curves, and the hands that went worst."""
+"""Pictures of an evaluation: PCK curves, how far stated uncertainty can be believed, and the hands that went worst."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 from jaxtyping import Bool, Float64
 
 from knuckle.hands import Hands
+from knuckle.metrics.calibration import RiskCoverage, Uncertainty
+from knuckle.metrics.confidence import Bin
 from knuckle.metrics.errors import Normalizer, count_correct, distances, macro_average, relative_distances
 from knuckle.skeleton import FINGER_COLORS, FINGERS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 GALLERY_HANDS: Final = 18
 GALLERY_COLUMNS: Final = 6
 """Tiles in a row: three hands, each with its truth and its prediction."""
 
 CURVE_NAME: Final = "pck_curve"
+UNCERTAINTY_NAME: Final = "uncertainty"
 _OVERALL_COLOR: Final = "#14161a"
 
 
@@ -49,8 +54,32 @@ def write_pck_curves(pred: Hands, true: Hands, folder: Path) -> list[str]:
     left.set_ylabel("PCK, macro over joints")
     right.set_xlabel("threshold [image pixels]")
     right.legend(loc="lower right", frameon=False, fontsize=9)
-    for suffix in ("png", "svg"):
-        figure.savefig(folder / f"{CURVE_NAME}.{suffix}", dpi=150, metadata={"Date": None} if suffix == "svg" else None)
+    _save(figure, folder, CURVE_NAME)
+    return []
+
+
+def write_uncertainty_curves(uncertainty: Uncertainty, folder: Path) -> list[str]:
+    """`uncertainty.png` and `.svg`: reliability of the confidence, and errors in the order of stated uncertainty.
+
+    Returns:
+        A sentence where matplotlib is missing or neither can be drawn, and then no file.
+    """
+    if not uncertainty.reliability and uncertainty.risk_coverage is None:
+        return ["No uncertainty was drawn, as no labelled keypoint has any."]
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError:
+        return ["No uncertainty was drawn, as matplotlib is not installed: pip install 'knuckle[train]'."]
+    panels = [bool(uncertainty.reliability), uncertainty.risk_coverage is not None]
+    figure = Figure(figsize=(5 * sum(panels), 4.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = list(figure.subplots(1, sum(panels), squeeze=False)[0])
+    if uncertainty.reliability:
+        _draw_reliability(axes[0], uncertainty.reliability)
+    if uncertainty.risk_coverage is not None:
+        _draw_risk_coverage(axes[-1], uncertainty.risk_coverage)
+    _save(figure, folder, UNCERTAINTY_NAME)
     return []
 
 
@@ -103,6 +132,49 @@ def worst_hands(
     rows = np.argsort(-nme, kind="stable")  # NaN comes last
     rows = rows[: min(count, int((~np.isnan(nme)).sum()))]
     return rows, nme[rows], error[rows]
+
+
+def _draw_reliability(axes: Axes, bins: Sequence[Bin]) -> None:
+    """The share of keypoints that are close over the confidence stated for them, and how many there are."""
+    axes.plot([0, 1], [0, 1], color="#9aa0a8", linewidth=0.8, linestyle=":")
+    most = max(own.keypoints for own in bins)
+    axes.bar(
+        [own.low for own in bins],
+        [0.25 * own.keypoints / most for own in bins],
+        width=[own.high - own.low for own in bins],
+        align="edge",
+        color="#d5d9de",
+        label="keypoints",
+    )
+    stated, close = [own.confidence for own in bins], [own.close for own in bins]
+    axes.plot(stated, close, color=_OVERALL_COLOR, marker="o", markersize=4, label="share within 0.05 box sides")
+    axes.set_xlabel("confidence")
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1.005)
+    _finish(axes, legend="upper left")
+
+
+def _draw_risk_coverage(axes: Axes, curve: RiskCoverage) -> None:
+    """The mean error of the most certain keypoints, beside a random order and the best one."""
+    axes.plot(curve.kept, curve.risk, color=_OVERALL_COLOR, linewidth=2.2, label="by stated uncertainty")
+    axes.plot(curve.kept, curve.oracle, color="#009e73", linewidth=1.2, label="by the errors themselves")
+    axes.axhline(curve.area_random, color="#9aa0a8", linewidth=0.8, linestyle=":", label="in a random order")
+    axes.set_xlabel("share of the keypoints, most certain first")
+    axes.set_ylabel("mean error / longer side of the box")
+    axes.set_xlim(0, 1)
+    axes.set_ylim(bottom=0)
+    _finish(axes, legend="lower right")
+
+
+def _finish(axes: Axes, legend: Literal["upper left", "lower right"]) -> None:
+    axes.grid(alpha=0.25, linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(loc=legend, frameon=False, fontsize=9)
+
+
+def _save(figure: Figure, folder: Path, name: str) -> None:
+    for suffix in ("png", "svg"):
+        figure.savefig(folder / f"{name}.{suffix}", dpi=150, metadata={"Date": None} if suffix == "svg" else None)
 
 
 def _means(values: Float64[np.ndarray, "n 21"], where: Bool[np.ndarray, "n 21"]) -> Float64[np.ndarray, " n"]:

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from knuckle.evaluate.figures import write_gallery, write_pck_curves
+from knuckle.evaluate.figures import write_gallery, write_pck_curves, write_uncertainty_curves
 from knuckle.evaluate.report import Report
 from knuckle.formats import write
 from knuckle.hands import Hands
@@ -47,6 +47,8 @@ def write_report(report: Report, pred: Hands, true: Hands, folder: Path) -> list
         raise ValueError(f"{folder} cannot be written ({error.strerror or error}).") from error
     notes = write(pred, folder / "predictions.json", "coco")
     notes += write_pck_curves(pred, true, folder)
+    if report.uncertainty is not None:
+        notes += write_uncertainty_curves(report.uncertainty, folder)
     notes += write_gallery(pred, true, folder / "gallery.png")
     return notes
 

@@ -13,7 +13,19 @@ from jaxtyping import Float64
 from numpy.typing import NDArray
 
 from knuckle.hands import Hands
-from knuckle.metrics import Breakdown, Interval, auc, breakdown, cluster_bootstrap, epe, nme, pck, pck_curve
+from knuckle.metrics import (
+    Breakdown,
+    Calibration,
+    Interval,
+    auc,
+    breakdown,
+    cluster_bootstrap,
+    epe,
+    nme,
+    pck,
+    pck_curve,
+)
+from knuckle.metrics.calibration import Uncertainty, measure
 from knuckle.metrics.errors import check_same_hands, distances, relative_distances
 
 CONFIDENCE: Final = 0.95
@@ -45,8 +57,10 @@ class Report:
         pck_image_20: PCK@0.2 of the image's longer side, None where a size is unknown.
         auc_mmpose: AUC as MMPose computes it; at most 0.95.
         auc_hand3d: AUC as hand3d computes it; at most 1.
-        intervals: 95 % intervals of epe, nme and pck_box_20 by the cluster bootstrap over groups.
+        intervals: 95 % intervals of epe, nme and pck_box_20 by the cluster bootstrap over groups; NaN bounds where
+            groups are too few.
         breakdown: tables by joint, finger, side, gesture, visibility and group.
+        uncertainty: how far the stated uncertainty can be believed; None where none is stated.
         skipped: one sentence a sample that could not be read and is not in these numbers.
     """
 
@@ -70,6 +84,7 @@ class Report:
     auc_hand3d: float
     intervals: Mapping[str, Interval]
     breakdown: Breakdown
+    uncertainty: Uncertainty | None = None
     skipped: tuple[str, ...] = ()
 
     def to_json(self) -> str:
@@ -80,17 +95,25 @@ class Report:
             **{name: [interval.low, interval.high] for name, interval in self.intervals.items()},
         }
         plain["breakdown"] = {name: [asdict(row) for row in rows] for name, rows in self.breakdown._asdict().items()}
+        plain["uncertainty"] = named(self.uncertainty)
         return json.dumps(finite(plain), indent=2, allow_nan=False)
 
 
 def evaluate(
-    pred: Hands, true: Hands, *, skipped: Sequence[str] = (), resamples: int = RESAMPLES, seed: int = 0
+    pred: Hands,
+    true: Hands,
+    *,
+    calibration: Calibration | None = None,
+    skipped: Sequence[str] = (),
+    resamples: int = RESAMPLES,
+    seed: int = 0,
 ) -> Report:
     """Every metric of predictions against the truth, row by row the same hands.
 
     Args:
         pred: predictions; keypoints with visibility 0 are missing.
         true: the truth; only its labelled keypoints count.
+        calibration: what calibrated the predictions; its conformal regions are measured.
         skipped: sentences about samples that are not in the two tables, for the record.
         resamples: of the bootstrap behind each interval.
         seed: of the bootstrap.
@@ -106,8 +129,10 @@ def evaluate(
     known = distance[labeled]
     with_size = (true.size > 0).all(axis=1) | ~labeled.any(axis=1)
 
-    def interval(top: NDArray[np.generic], bottom: NDArray[np.generic]) -> Interval:
-        return cluster_bootstrap(top, bottom, true.group, resamples=resamples, seed=seed, confidence=CONFIDENCE)
+    def interval(top: NDArray[np.generic], bottom: NDArray[np.generic], most: float) -> Interval:
+        return cluster_bootstrap(
+            top, bottom, true.group, resamples=resamples, seed=seed, confidence=CONFIDENCE, within=(0.0, most)
+        )
 
     scaled = ~np.isnan(ratio)
     pck_box = pck_curve(pred, true, [0.2, 0.1, 0.05])
@@ -131,13 +156,25 @@ def evaluate(
         auc_mmpose=auc(pred, true, "mmpose"),
         auc_hand3d=auc(pred, true, "hand3d"),
         intervals={
-            "epe": interval(np.where(labeled, distance, 0.0).sum(axis=1), labeled.sum(axis=1)),
-            "nme": interval(np.where(scaled, ratio, 0.0).sum(axis=1), scaled.sum(axis=1)),
-            "pck_box_20": interval(ratio < 0.2, scaled),
+            "epe": interval(np.where(labeled, distance, 0.0).sum(axis=1), labeled.sum(axis=1), math.inf),
+            "nme": interval(np.where(scaled, ratio, 0.0).sum(axis=1), scaled.sum(axis=1), math.inf),
+            "pck_box_20": interval(ratio < 0.2, scaled, 1.0),
         },
         breakdown=breakdown(pred, true),
+        uncertainty=_uncertainty(pred, true, calibration, resamples, seed),
         skipped=tuple(skipped),
     )
+
+
+def _uncertainty(
+    pred: Hands, true: Hands, calibration: Calibration | None, resamples: int, seed: int
+) -> Uncertainty | None:
+    """None where the predictions state none."""
+    if pred.covariance is None and pred.confidence is None:
+        return None
+    if calibration is None:
+        return measure(pred, true, resamples=resamples, seed=seed)
+    return measure(pred, true, calibration.limits_array(), calibration.levels, resamples=resamples, seed=seed)
 
 
 def _finite_mean(values: Float64[np.ndarray, " m"]) -> float:
@@ -161,4 +198,13 @@ def finite(value: Any) -> Any:
         return {key: finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [finite(item) for item in value]
+    return value
+
+
+def named(value: Any) -> Any:
+    """The same structure with dictionaries for named tuples, however deep."""
+    if isinstance(value, tuple) and hasattr(value, "_asdict"):
+        return {key: named(item) for key, item in value._asdict().items()}
+    if isinstance(value, list | tuple):
+        return [named(item) for item in value]
     return value

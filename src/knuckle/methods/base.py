@@ -45,12 +45,12 @@ class Decoded(NamedTuple):
 
     Attributes:
         xy_crop: (B, K, 2) float32, crop pixels.
-        sigma_crop: (B, K, 2) float32, standard deviations in x and y in crop pixels, or None where
-            the method has none.
+        covariance_crop: (B, K, 2, 2) float32, crop pixels squared, or None where the method has none. What it is
+            the covariance of, each method's `decode` says; only flow methods are trained to make it the error's.
     """
 
     xy_crop: Float[Tensor, "B K 2"]
-    sigma_crop: Float[Tensor, "B K 2"] | None
+    covariance_crop: Float[Tensor, "B K 2 2"] | None
 
 
 class Method(nn.Module, ABC):

@@ -177,7 +177,7 @@ def _blurred_3x3(maps: Float32[Tensor, "B K h w"], x: Tensor, y: Tensor, sigma: 
     window = maps.flatten(-2).gather(-1, index.flatten(-2)).reshape(index.shape)
     across, down = _kernels(x, width, offsets, sigma), _kernels(y, height, offsets, sigma)
     with torch.autocast(maps.device.type, enabled=False):
-        blurred: Tensor = down @ window @ across.mT
+        blurred: Tensor = down @ window @ across.transpose(-1, -2)
     return blurred
 
 

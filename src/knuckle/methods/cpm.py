@@ -125,7 +125,7 @@ class CPM(Method):
         return {"loss": losses.sum()} | {f"stage_{number}": part for number, part in enumerate(losses, first)}
 
     def decode(self, outputs: Outputs) -> Decoded:
-        """The last stage's keypoints; as in the heatmap method there is no sigma_crop."""
+        """The last stage's keypoints; as in the heatmap method there is no covariance_crop."""
         cells = read_heatmaps(outputs["heatmaps"][:, -1], self.alignment, self.sigma, self.decoder)
         return Decoded(heatmap_to_crop(cells, STRIDE, self.alignment), None)
 

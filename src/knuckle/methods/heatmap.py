@@ -87,7 +87,11 @@ class Heatmap(Method):
         return {"loss": heatmap_losses(heatmaps, targets, self.stride, self.alignment, self.sigma)[0]}
 
     def decode(self, outputs: Outputs) -> Decoded:
-        """The keypoints; heatmaps of this kind hold no calibrated spread, so sigma_crop is None."""
+        """The keypoints; covariance_crop is None.
+
+        The second moment of such a map tells of the targets' own Gaussian and of what is left of the background in
+        thousands of cells, and hardly of the error.
+        """
         cells = read_heatmaps(outputs["heatmaps"], self.alignment, self.sigma, self.decoder)
         return Decoded(heatmap_to_crop(cells, self.stride, self.alignment), None)
 

@@ -20,6 +20,7 @@ from knuckle.geometry import Alignment
 from knuckle.methods.backbones import build_backbone
 from knuckle.methods.base import Decoded, Method, Outputs, Targets
 from knuckle.methods.codec import heatmap_to_crop, soft_argmax
+from knuckle.methods.density import scaled_covariance
 from knuckle.methods.heatmap import deconvolutions, final_convolution
 from knuckle.skeleton import NUM_JOINTS
 
@@ -81,12 +82,14 @@ class Integral(Method):
         return {"loss": error.abs().sum(dim=-1).mean()}
 
     def decode(self, outputs: Outputs) -> Decoded:
-        """The mean of the maps, and their spread as sigma_crop.
+        """The mean of the maps, and their variances along x and y as a diagonal covariance_crop.
 
         No term of the loss ties the spread to the error: it ranks keypoints by how peaked their maps are and
-        wants calibration before it is taken for a standard deviation of the error.
+        wants calibration before it is taken for a covariance of the error. Its shape means less still, so the
+        mixed moment is not computed.
         """
-        return Decoded(outputs["xy_crop"], outputs["sigma_crop"])
+        sigma_crop = outputs["sigma_crop"]
+        return Decoded(outputs["xy_crop"], scaled_covariance(sigma_crop, torch.eye(2, device=sigma_crop.device)))
 
     def unmirror(self, outputs: Outputs) -> Outputs:
         """Points x to S - 1 - x, exact in either alignment; the spread stays."""

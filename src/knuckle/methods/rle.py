@@ -32,7 +32,7 @@ from torch import Tensor, nn
 from knuckle.geometry import Alignment
 from knuckle.methods.backbones import build_backbone
 from knuckle.methods.base import Decoded, Outputs, Targets
-from knuckle.methods.density import FlowMethod
+from knuckle.methods.density import DRAWS, Density, FlowMethod, scaled_covariance
 from knuckle.methods.flow import RealNVP, moments
 from knuckle.skeleton import NUM_JOINTS
 
@@ -128,11 +128,11 @@ class RLE(FlowMethod):
         return {"loss": (terms * targets.labeled).mean()}
 
     def decode(self, outputs: Outputs) -> Decoded:
-        """`decoder`'s point; sigma_crop is sigma * S * sqrt(diag Cov(eps)), that of the whole predicted density."""
+        """`decoder`'s point, and the covariance of the whole density, diag(S sigma) Cov(eps) diag(S sigma)."""
         xy_crop, sigma_crop = outputs["xy_crop"], outputs["sigma"] * self.size
         if self.decoder == "mean":
             xy_crop = xy_crop + self.mean_shift(outputs)
-        return Decoded(xy_crop, sigma_crop * self.get_buffer("flow_covariance").diagonal().sqrt())
+        return Decoded(xy_crop, scaled_covariance(sigma_crop, self.get_buffer("flow_covariance")))
 
     def mean_shift(self, outputs: Outputs) -> Float[Tensor, "B K 2"]:
         """How far the mean of the predicted density lies from mu: sigma E[eps], in crop pixels."""
@@ -142,7 +142,8 @@ class RLE(FlowMethod):
         """Points x to S - 1 - x, exact in either alignment; sigma stays.
 
         A flow does not know of the mirror. So that the mean is mirrored with the decoder "mean", mu moves by
-        twice the shift.
+        twice the shift. The correlation of the decoded covariance stays the flow's; its sign belongs to the mirrored
+        crop, and `knuckle.predict.torch_engine.run` sees to that.
         """
         x, y = outputs["xy_crop"].unbind(-1)
         if self.decoder == "mean":
@@ -161,6 +162,26 @@ class RLE(FlowMethod):
         mean, covariance = moments(eps, weight)
         self.get_buffer("flow_mean").copy_(mean)
         self.get_buffer("flow_covariance").copy_(covariance)
+
+    @torch.no_grad()
+    def density(self) -> Density:
+        """G, or s Q G in the clean form: drawn from Q there, and weighted by G."""
+        flow = copy.deepcopy(self.flow).cpu().double()
+        generator = torch.Generator().manual_seed(0)
+        mean, covariance = (self.get_buffer(name).cpu().double() for name in ("flow_mean", "flow_covariance"))
+        point = mean if self.decoder == "mean" else torch.zeros_like(mean)
+        if self.form == "published":
+            eps = flow.sample(DRAWS, generator)
+            return Density(flow.log_prob, eps, eps.new_full((DRAWS,), 1 / DRAWS), point, mean, covariance)
+        eps = torch.randn(DRAWS, 2, generator=generator, dtype=torch.float64)
+        if self.residual == "laplace":  # a normal vector times the root of twice an exponential variable, per axis
+            eps = eps * (-2 * torch.rand(DRAWS, 2, generator=generator, dtype=torch.float64).log()).sqrt()
+
+        def log_prob(points: Tensor) -> Tensor:
+            inner: Tensor = flow.log_prob(points)
+            return inner - _distance(points, self.residual)
+
+        return Density(log_prob, eps, flow.log_prob(eps).softmax(dim=0), point, mean, covariance)
 
 
 def negative_log_likelihood(

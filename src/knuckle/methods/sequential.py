@@ -28,7 +28,7 @@ from knuckle.methods.codec import (
     heatmap_to_crop,
     soft_argmax,
 )
-from knuckle.methods.density import FlowMethod
+from knuckle.methods.density import DRAWS, Density, FlowMethod, scaled_covariance
 from knuckle.methods.flow import RealNVP, moments
 from knuckle.methods.heatmap import flip_heatmaps, heatmap_losses
 from knuckle.skeleton import NUM_JOINTS
@@ -183,9 +183,9 @@ class SequentialStages(FlowMethod):
     def decode(self, outputs: Outputs) -> Decoded:
         """The last stage's keypoints: `decoder`'s point, or with the loss "heatmap" the highest cell, moved a quarter.
 
-        sigma_crop is the standard deviation of the whole predicted density, sigma * S * sqrt(diag Cov(eps)) with
-        the flow's covariance; with the loss "integral" the spread of the heatmap, which no loss has made an
-        error; with "heatmap" None.
+        covariance_crop is that of the whole predicted density, diag(S sigma) Cov(eps) diag(S sigma) with the flow's
+        Cov(eps). With the loss "integral" it holds the variances of the heatmap's softmax along x and y, which no
+        loss has tied to the error; with "heatmap" it is None.
         """
         return self.decode_stages({name: value[:, -1:] for name, value in outputs.items()})[0]
 
@@ -198,9 +198,8 @@ class SequentialStages(FlowMethod):
         if self.decoder == "mean":
             xy_crop = xy_crop + self.mean_shift(outputs)
         held = xy_crop.shape[1]
-        deviation = self.get_buffer("flow_covariance")[-held:].diagonal(dim1=-2, dim2=-1).sqrt()
-        sigma_crop = sigma_crop * deviation.unsqueeze(1)
-        return [Decoded(*stage) for stage in zip(xy_crop.unbind(1), sigma_crop.unbind(1), strict=True)]
+        covariance_crop = scaled_covariance(sigma_crop, self.get_buffer("flow_covariance")[-held:].unsqueeze(1))
+        return [Decoded(*stage) for stage in zip(xy_crop.unbind(1), covariance_crop.unbind(1), strict=True)]
 
     def mean_shift(self, outputs: Outputs) -> Float[Tensor, "B n K 2"]:
         """How far the mean of each stage's density lies from its mu: sigma E[eps], in crop pixels.
@@ -215,7 +214,8 @@ class SequentialStages(FlowMethod):
         """Points x to S - 1 - x; maps flipped, with MMPose's shift of one cell in corner alignment.
 
         A flow does not know of the mirror. So that decoding gives the mirrored point for the decoder "mean" too, mu is
-        moved there by twice the shift.
+        moved there by twice the shift. The correlation of the decoded covariance stays the flow's; its sign belongs to
+        the mirrored crop, and `knuckle.predict.torch_engine.run` sees to that.
         """
         if self.loss_kind == "heatmap":
             return {"heatmaps": flip_heatmaps(outputs["heatmaps"], self.alignment)}
@@ -237,6 +237,17 @@ class SequentialStages(FlowMethod):
             mean, covariance = moments(eps, weight)
             self.get_buffer("flow_mean")[number] = mean
             self.get_buffer("flow_covariance")[number] = covariance
+
+    def density(self) -> Density | None:
+        """The last flow's, with a residual too; None without flows."""
+        if len(self.flows) == 0:
+            return None
+        flow = copy.deepcopy(self.flows[-1]).cpu().double()
+        assert isinstance(flow, RealNVP)
+        eps = flow.sample(DRAWS, torch.Generator().manual_seed(0))
+        mean, covariance = (self.get_buffer(name)[-1].cpu().double() for name in ("flow_mean", "flow_covariance"))
+        point = mean if self.decoder == "mean" else torch.zeros_like(mean)
+        return Density(flow.log_prob, eps, eps.new_full((DRAWS,), 1 / DRAWS), point, mean, covariance)
 
     def _run(self, images: Tensor, first: int) -> Outputs:
         """The outputs of the stages from number `first` on."""

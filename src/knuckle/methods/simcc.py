@@ -103,7 +103,7 @@ class SimCC(Method):
         return {"loss": ((terms[0] + terms[1]) * targets.placeable(self.size)).mean()}
 
     def decode(self, outputs: Outputs) -> Decoded:
-        """The centre of the most likely bin of each axis; sigma_crop is None.
+        """The centre of the most likely bin of each axis; covariance_crop is None.
 
         The spread of such a distribution tells of the labels, not of the error. They spread 0.5 % of the mass over
         all bins (at 256 px and split ratio 2), and that alone adds 28 times the variance of the peak, or more.

@@ -1,8 +1,8 @@
 """A model as one file: its tensors, and all that is needed to rebuild the network around them.
 
 The file is safetensors, which holds numbers and text and can run nothing. Its metadata has one JSON
-text under "knuckle": the version of this layout, the `ModelSpec`, and notes, which are whatever the
-writer adds. Equal models make equal files, bit for bit.
+text under "knuckle": the version of this layout, the `ModelSpec`, notes, which are whatever the
+writer adds, and the `Calibration` of models that have one. Equal models make equal files, bit for bit.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +20,7 @@ from torch import Tensor
 from knuckle.geometry import CropRule
 from knuckle.methods import METHODS
 from knuckle.methods.base import Method
+from knuckle.metrics.conformal import Calibration
 
 FILE_VERSION: Final = 1
 """Raised when a file can no longer be read by older versions of knuckle."""
@@ -62,7 +63,9 @@ def build(spec: ModelSpec, weights: str | None = None) -> Method:
         raise ValueError(f"the method {spec.method!r} does not take the options {spec.options}: {error}.") from error
 
 
-def save_model(path: Path, method: Method, spec: ModelSpec, notes: dict[str, Any]) -> None:
+def save_model(
+    path: Path, method: Method, spec: ModelSpec, notes: dict[str, Any], calibration: Calibration | None = None
+) -> None:
     """Write the model, whole or not at all: to a temporary file beside `path`, then renamed.
 
     Args:
@@ -70,6 +73,7 @@ def save_model(path: Path, method: Method, spec: ModelSpec, notes: dict[str, Any
         method: the network that `spec` builds, on any device.
         spec: how to rebuild it.
         notes: anything that JSON can hold, such as the epoch and the validation numbers.
+        calibration: what makes its uncertainty true; None for a model that was not calibrated.
 
     Raises:
         ValueError: `path` cannot be written.
@@ -78,6 +82,8 @@ def save_model(path: Path, method: Method, spec: ModelSpec, notes: dict[str, Any
 
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in method.state_dict().items()}
     header = {"version": FILE_VERSION, **asdict(spec), "notes": notes}
+    if calibration is not None:
+        header["calibration"] = calibration.to_dict()
     content = save(tensors, metadata={"knuckle": json.dumps(header)})
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -110,31 +116,63 @@ def load_model(path: Path) -> tuple[Method, ModelSpec, dict[str, Any]]:
     return method.eval(), spec, notes
 
 
+def load_calibration(path: Path) -> Calibration | None:
+    """The calibration of a model's file; None for a model that was not calibrated.
+
+    Raises:
+        ValueError: as `load_model`, or the calibration is damaged.
+    """
+    from safetensors import safe_open
+
+    with _readable(path), safe_open(path, framework="pt") as file:
+        metadata = file.metadata() or {}
+    header = _header(path, metadata)
+    if header.get("calibration") is None:
+        return None
+    try:
+        return Calibration.from_dict(header["calibration"])
+    except ValueError as error:
+        raise ValueError(f"{path}: {error} Calibrate the model again.") from error
+
+
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    from safetensors import SafetensorError, safe_open
+    from safetensors import safe_open
+
+    with _readable(path), safe_open(path, framework="pt") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+
+
+@contextlib.contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """What safetensors refuses while the block reads the file becomes a sentence."""
+    from safetensors import SafetensorError
 
     if not path.is_file():
         raise ValueError(f"{path} is no file; check the path of the model.")
     try:
-        with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+        yield
     except SafetensorError as error:
         raise ValueError(f"{path} is truncated or no safetensors file; copy or train it again.") from error
 
 
-def _parse(path: Path, metadata: Mapping[str, str]) -> tuple[ModelSpec, dict[str, Any]]:
+def _header(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
     if "knuckle" not in metadata:
         raise ValueError(
             f"{path} is a safetensors file of another program; give a model that knuckle wrote, "
             f"or its backbone weights to training."
         )
     try:
-        header = json.loads(metadata["knuckle"])
+        header: dict[str, Any] = json.loads(metadata["knuckle"])
         version = int(header["version"])
     except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
         raise _damaged(path, error) from error
     if version > FILE_VERSION:
         raise ValueError(f"{path} has layout {version}, this knuckle reads up to {FILE_VERSION}; update knuckle.")
+    return header
+
+
+def _parse(path: Path, metadata: Mapping[str, str]) -> tuple[ModelSpec, dict[str, Any]]:
+    header = _header(path, metadata)
     try:
         spec = ModelSpec(
             method=str(header["method"]),

@@ -1,21 +1,12 @@
-"""A trained model and the photos to use it on: `load` a model, `Predictor.predict` images."""
+"""A trained model and the photos or videos to use it on: `load` a model, `Predictor.predict` images.
+
+`knuckle.predict.follow` follows hands through a video; `to_supervision` and `to_mediapipe` hand results on.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from knuckle.predict.convert import to_mediapipe, to_supervision
 from knuckle.predict.load import load
+from knuckle.predict.predictor import Predictor
 
-if TYPE_CHECKING:
-    from knuckle.predict.predictor import Predictor
-
-__all__ = ["Predictor", "load"]
-
-
-def __getattr__(name: str) -> object:
-    """Fetches `Predictor` when it is first used, so that importing this room does not import torch."""
-    if name == "Predictor":
-        from knuckle.predict.predictor import Predictor
-
-        return Predictor
-    raise AttributeError(f"module 'knuckle.predict' has no attribute {name!r}")
+__all__ = ["Predictor", "load", "to_mediapipe", "to_supervision"]

@@ -87,6 +87,19 @@ def match_boxes(images: Sequence[Path], file: BoxFile) -> dict[Path, Float32[np.
     return {image: file.boxes[matched[image]] if image in matched else NO_BOXES for image in images}
 
 
+def boxes_of_video(video: str, path: Path) -> Float32[np.ndarray, "m 4"]:
+    """The boxes that a file gives for a video's first frame, under the video's own name.
+
+    Raises:
+        ValueError: the file cannot be read, or does not name the video.
+    """
+    file = read_boxes(path)
+    boxes = match_boxes([Path(video)], file)[Path(video)] if Path(video).is_file() else file.boxes.get(video)
+    if boxes is None:
+        raise ValueError(f"{path} does not name {video}.")
+    return boxes
+
+
 def _best_name(image: Path, file: BoxFile, by_file_name: dict[str, list[str]]) -> str | None:
     parts = image.absolute().parts[1:]
     ends = (PurePosixPath(*parts[start:]).as_posix() for start in range(len(parts)))

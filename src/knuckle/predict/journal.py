@@ -17,7 +17,8 @@ from typing import Any, Final, NamedTuple, Self
 import numpy as np
 
 from knuckle.formats.files import numbers_or_null
-from knuckle.hands import Hands
+from knuckle.hands import Hands, group_number
+from knuckle.predict.moments import Moment, from_json, to_json
 
 COLUMNS: Final = ("xy", "visibility", "box", "covariance", "confidence", "score")
 """The columns of `Hands` that a prediction fills."""
@@ -31,12 +32,14 @@ class Entry(NamedTuple):
         size_wh: its width and height in pixels, (0, 0) where it could not be read.
         hands: its hands, whose `image` column is `name`.
         problem: why the image was skipped, in one sentence, or "".
+        moment: of a video's frame, when it was and which its hands are; None for a photo.
     """
 
     name: str
     size_wh: tuple[int, int]
     hands: Hands
     problem: str = ""
+    moment: Moment | None = None
 
 
 @dataclass
@@ -107,6 +110,8 @@ class Journal:
         line: dict[str, Any] = {"image": entry.name, "size": list(entry.size_wh)}
         if entry.problem:
             line["problem"] = entry.problem
+        if entry.moment is not None:
+            line["moment"] = to_json(entry.moment)
         if len(entry.hands):
             line["hands"] = {
                 name: numbers_or_null(column) for name in COLUMNS if (column := getattr(entry.hands, name)) is not None
@@ -150,12 +155,14 @@ def read_journal(path: Path) -> Iterator[Entry]:
 
 def _entry(line: Mapping[str, Any]) -> Entry:
     name, (width, height), columns = line["image"], line["size"], line.get("hands")
+    moment = from_json(line["moment"]) if "moment" in line else None
     if columns is None:
-        return Entry(name, (width, height), Hands.empty(), line.get("problem", ""))
+        return Entry(name, (width, height), Hands.empty(), line.get("problem", ""), moment)
     count = len(columns["xy"])
     arrays: dict[str, Any] = {column: np.array(numbers, dtype=np.float32) for column, numbers in columns.items()}
     size = np.tile((width, height), (count, 1))
-    return Entry(name, (width, height), Hands(image=[name] * count, size=size, **arrays))
+    group = None if moment is None else np.full(count, group_number(moment.video))
+    return Entry(name, (width, height), Hands(image=[name] * count, size=size, group=group, **arrays), "", moment)
 
 
 def _cut_to_whole_lines(path: Path) -> bool:

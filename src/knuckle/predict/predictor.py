@@ -1,4 +1,4 @@
-"""Predictor: a trained method and its crop rule, from images and boxes to Hands.
+"""Predictor: a trained network and its crop rule, from images and boxes to Hands.
 
 Letters in shapes: m hands on an image, n hands in a group of images, S the crop's side in pixels.
 """
@@ -9,18 +9,21 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import torch
 from jaxtyping import Float32, Float64, UInt8
 from numpy.typing import ArrayLike
 
 from knuckle.geometry import CropRule, frame_box
 from knuckle.hands import Hands
-from knuckle.predict.inference import run, to_image, visibility_of
+from knuckle.predict.engine import Engine
 from knuckle.predict.photos import NAMELESS, ImageLike, Photo, photos
+from knuckle.predict.points import calibrated, to_image, visibility_of
 from knuckle.skeleton import NUM_JOINTS
 
 if TYPE_CHECKING:
+    import torch
+
     from knuckle.methods.base import Method
+    from knuckle.metrics.conformal import Calibration
 
 
 class Found(NamedTuple):
@@ -48,15 +51,16 @@ class _Cut(NamedTuple):
 
 
 class Predictor:
-    """A trained method that finds the keypoints of hands whose boxes are known.
+    """A trained network that finds the keypoints of hands whose boxes are known.
 
     It changes nothing in itself while predicting, so threads may share one.
 
     Args:
-        method: the network; it is moved to `device` and put into evaluation mode.
+        network: an engine, such as a loaded ONNX file; or a method, which PyTorch runs on `device`.
         rule: how it wants its crops.
+        calibration: what makes its uncertainty true; None for a model that was not calibrated.
         flip_test: average over each crop and its mirror image.
-        device: where it runs.
+        device: where a method runs; an engine has its place.
         batch_size: crops a forward pass.
 
     Raises:
@@ -65,18 +69,19 @@ class Predictor:
 
     def __init__(
         self,
-        method: Method,
+        network: Engine | Method,
         rule: CropRule,
         *,
+        calibration: Calibration | None = None,
         flip_test: bool = False,
         device: str | torch.device = "cpu",
         batch_size: int = 32,
     ) -> None:
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}.")
-        self.device = torch.device(device)
-        self.method = method.to(self.device).eval()
+        self.engine = network if isinstance(network, Engine) else _torch_engine(network, device)
         self.rule = rule
+        self.calibration = calibration
         self.flip_test = flip_test
         self.batch_size = batch_size
 
@@ -96,8 +101,9 @@ class Predictor:
         Returns:
             One row a box, image by image. `image` is the path as given, or "" for pixels, and each
             image is a `group`; `box` is the box as given, or the whole frame; visibility is 2, or 0
-            for joints that the model was never taught. `covariance` is there where the method has a
-            sigma; `confidence` and `score` never are, as nothing here computes them.
+            for joints that the model was never taught. `covariance` is there where the method has one,
+            `confidence` where the model was calibrated, and then `covariance` is, too. `score` never
+            is, as nothing here computes it.
 
         Raises:
             ValueError: no boxes; an image that is not RGB uint8 or cannot be read; a box without
@@ -142,7 +148,8 @@ class Predictor:
         for cut in group:
             own = slice(first, first + len(cut.boxes))
             first = own.stop
-            yield Found(cut.name, cut.size_wh, _hands(cut, xy[own], None if covariance is None else covariance[own]))
+            hands = _hands(cut, xy[own], None if covariance is None else covariance[own])
+            yield Found(cut.name, cut.size_wh, calibrated(hands, self.calibration))
 
     def _find_points(
         self, pixels: UInt8[np.ndarray, "n S S 3"], image_to_crop: Float64[np.ndarray, "n 3 3"]
@@ -151,13 +158,18 @@ class Predictor:
         parts = []
         for start in range(0, len(pixels), self.batch_size):
             piece = slice(start, start + self.batch_size)
-            # Channels last in memory, as the loader's batches are: other layouts round differently.
-            crops = torch.from_numpy(pixels[piece]).permute(0, 3, 1, 2)
-            parts.append(to_image(run(self.method, crops, self.flip_test), image_to_crop[piece]))
+            parts.append(to_image(self.engine.find(pixels[piece], self.flip_test), image_to_crop[piece]))
         if not parts:
             return np.empty((0, NUM_JOINTS, 2), dtype=np.float32), None
         spreads = [spread for _, spread in parts if spread is not None]
         return np.concatenate([xy for xy, _ in parts]), np.concatenate(spreads) if spreads else None
+
+
+def _torch_engine(method: Method, device: str | torch.device) -> Engine:
+    """Imported here, so that engines without torch need none."""
+    from knuckle.predict.torch_engine import TorchEngine
+
+    return TorchEngine(method, device)
 
 
 def _grouped(cuts: Iterable[_Cut], batch_size: int) -> Iterator[list[_Cut]]:

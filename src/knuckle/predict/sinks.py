@@ -1,7 +1,7 @@
 """From a finished journal to the file that was asked for, in constant memory, whole or not at all.
 
 Tables and COCO files are made from pieces: each piece is what the format's own writer makes of a few
-hundred photos, so a streamed file and one written at once agree.
+hundred photos, so a streamed file and one written at once agree. Frames of a video add what `moments` says.
 """
 
 from __future__ import annotations
@@ -20,10 +20,12 @@ from knuckle.formats.coco import write_coco
 from knuckle.formats.files import replacing
 from knuckle.formats.labelme import write_labelme
 from knuckle.formats.table_files import pyarrow_modules
+from knuckle.formats.yolo_writing import write_yolo
 from knuckle.hands import OPTIONAL_COLUMNS, Hands
 from knuckle.predict.journal import Entry, read_journal
+from knuckle.predict.moments import annotation_keys, cells_of, columns_of, image_keys
 
-Kind = Literal["csv", "parquet", "json", "jsonl", "coco", "labelme"]
+Kind = Literal["csv", "parquet", "json", "jsonl", "coco", "labelme", "yolo"]
 
 PIECE: Final = 256
 """Photos that are turned into rows together."""
@@ -35,7 +37,9 @@ _SUFFIXES: Final[dict[Kind, str]] = {
     "jsonl": ".jsonl",
     "coco": ".json",
 }
-"""The suffix that each kind of file must have; labelme is a folder."""
+"""The suffix that each kind of file must have; the others are folders."""
+FOLDERS: Final[tuple[Kind, ...]] = ("labelme", "yolo")
+"""Kinds of output that are folders, written beside or with copies of the photos."""
 
 
 @dataclass(frozen=True)
@@ -43,10 +47,11 @@ class Output:
     """Where the hands go.
 
     Attributes:
-        path: the file, or for labelme the folder.
+        path: the file, or for labelme and yolo the folder.
         kind: csv, parquet and json are the long table that `knuckle.read` reads; jsonl has the
             table's rows as one JSON object a line; coco is one file of COCO keypoints, photos without
-            a hand included; labelme is one file a photo with hands.
+            a hand included; labelme is one file a photo with hands; yolo is a YOLO-pose folder with
+            copies of those photos.
     """
 
     path: Path
@@ -68,10 +73,10 @@ class Output:
             )
         if suffix != _SUFFIXES.get(chosen, suffix):
             raise ValueError(f"{path} must end in {_SUFFIXES[chosen]} to be written as {chosen}.")
-        if path.is_dir() and chosen != "labelme":
+        if path.is_dir() and chosen not in FOLDERS:
             raise ValueError(f"{path} is a folder, but {chosen} is written to a file.")
-        if path.is_file() and chosen == "labelme":
-            raise ValueError(f"{path} is a file, but labelme files are written to a folder.")
+        if path.is_file() and chosen in FOLDERS:
+            raise ValueError(f"{path} is a file, but {chosen} files are written to a folder.")
         if chosen == "parquet":
             pyarrow_modules(path)  # now, as at the end of a long run it would be late
         return cls(path, chosen)
@@ -101,40 +106,54 @@ class Output:
             ValueError: the output cannot be written; the journal stays.
         """
         entries = read_journal(self.journal)
+        first = next(read_journal(self.journal), None)
+        added = columns_of(None if first is None else first.moment)
         lost: list[str] = []
-        if self.kind == "labelme":
-            lost = write_labelme(Hands.concat(_pieces(entries, self.root)), self.path)
+        if self.kind in FOLDERS:
+            write = write_labelme if self.kind == "labelme" else write_yolo
+            lost = write(Hands.concat(_hands(piece, self.root) for piece in _pieces(entries)), self.path)
         elif self.kind == "coco":
             _write_coco(entries, self.path)
         elif self.kind == "parquet":
-            _write_parquet(_pieces(entries, self.root), self.path)
+            _write_parquet(_pieces(entries), added, self.path)
         else:
-            names, rows = _table(_pieces(entries, self.root))
+            names, rows = _table(_pieces(entries), added, self.root)
             with replacing(self.path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
                 _WRITE_ROWS[self.kind](stream, names, rows)
         self.journal.unlink()
         return lost
 
 
-def _pieces(entries: Iterable[Entry], root: Path) -> Iterator[Hands]:
-    """The hands of a few hundred entries at a time."""
-    with_hands = (entry.hands for entry in entries if len(entry.hands))
+def _pieces(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
+    """A few hundred entries with hands at a time."""
+    with_hands = (entry for entry in entries if len(entry.hands))
     while piece := list(islice(with_hands, PIECE)):
-        yield Hands.concat(piece).replace(root=root)
+        yield piece
 
 
-def _table(pieces: Iterator[Hands]) -> tuple[list[str], Iterator[list[Any]]]:
+def _hands(piece: Iterable[Entry], root: Path) -> Hands:
+    return Hands.concat(entry.hands for entry in piece).replace(root=root)
+
+
+def _added_cells(piece: Iterable[Entry]) -> Iterator[list[Any]]:
+    """What the entries add to each row of their hands' table."""
+    return chain.from_iterable(cells_of(entry.moment, len(entry.hands)) for entry in piece)
+
+
+def _table(pieces: Iterator[list[Entry]], added: Sequence[str], root: Path) -> tuple[list[str], Iterator[list[Any]]]:
     """The header and the rows of a long table; one model gives all hands the same columns."""
-    first = next(pieces, Hands.empty())
-    optional = [name for name in OPTIONAL_COLUMNS if getattr(first, name) is not None]
+    first = next(pieces, [])
+    optional = [name for name in OPTIONAL_COLUMNS if getattr(_hands(first, root), name) is not None]
 
     def rows() -> Iterator[list[Any]]:
         number = 0
         for piece in chain([first], pieces):
-            yield from table.rows(piece, number, optional)
-            number += len(piece)
+            hands = _hands(piece, root)
+            cells = zip(table.rows(hands, number, optional), _added_cells(piece), strict=True)
+            yield from (row + more for row, more in cells)
+            number += len(hands)
 
-    return table.header(optional), rows()
+    return [*table.header(optional), *added], rows()
 
 
 def _write_csv(stream: IO[str], names: Sequence[str], rows: Iterable[list[Any]]) -> None:
@@ -167,24 +186,28 @@ def _write_list(stream: IO[str], items: Iterable[str]) -> None:
     stream.write("\n]\n" if separator == ",\n" else "[]\n")
 
 
-def _write_parquet(pieces: Iterator[Hands], path: Path) -> None:
+def _write_parquet(pieces: Iterator[list[Entry]], added: Sequence[str], path: Path) -> None:
     """A table of row groups, each written by the format's writer and numbered on."""
     arrow, parquet = pyarrow_modules(path)
-    first = next(pieces, Hands.empty(path.parent))
     part = path.with_name(f".{path.stem}.part.parquet")
     number = 0
     with replacing(path) as temporary:
         writer: Any = None
         try:
-            for piece in chain([first], pieces):
-                table.write_table(piece, part)
+            for piece in chain([next(pieces, [])], pieces):
+                hands = _hands(piece, path.parent)
+                table.write_table(hands, part)
                 group = parquet.read_table(part)
                 field = group.schema.field("hand")
                 hand = arrow.array([value + number for value in group.column("hand").to_pylist()], type=field.type)
                 group = group.set_column(group.schema.get_field_index("hand"), field, hand)
+                cells = list(_added_cells(piece))
+                for column, name in enumerate(added):
+                    kind = arrow.int64() if name in ("frame", "track") else arrow.float64()
+                    group = group.append_column(name, arrow.array([row[column] for row in cells], type=kind))
                 writer = writer or parquet.ParquetWriter(temporary, group.schema)
                 writer.write_table(group)
-                number += len(piece)
+                number += len(hands)
         finally:
             part.unlink(missing_ok=True)
             if writer is not None:
@@ -220,9 +243,11 @@ def _coco_annotations(entries: Iterator[Entry], part: Path, images: IO[str]) -> 
             numbers[entry.name] = image_number
             width, height = entry.size_wh
             record = {"id": image_number, "file_name": entry.name, "width": width, "height": height}
-            images.write(json.dumps(record) + "\n")
+            images.write(json.dumps(record | image_keys(entry.moment)) + "\n")
         names = {image["id"]: image["file_name"] for image in content["images"]}
-        for annotation in content["annotations"]:
+        rows = ((entry, row) for entry in piece for row in range(len(entry.hands)))
+        for annotation, (entry, row) in zip(content["annotations"], rows, strict=True):
             annotation_number += 1
-            number = numbers[names[annotation["image_id"]]]
-            yield json.dumps(annotation | {"id": annotation_number, "image_id": number}, allow_nan=False)
+            keys = {"id": annotation_number, "image_id": numbers[names[annotation["image_id"]]]}
+            keys |= annotation_keys(entry.moment, row, annotation["keypoints"][2::3])
+            yield json.dumps(annotation | keys, allow_nan=False)

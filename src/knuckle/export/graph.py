@@ -1,0 +1,118 @@
+"""What an exported file computes, as a module that the exporter follows: from pixels to calibrated keypoints.
+
+Inputs:
+- `crops`: (B, S, S, 3) uint8 RGB, cut by the file's crop rule.
+- `flip_test`: bool, average over crops and mirror images; false where it is not given.
+- `box_side`: float, of calibrated models alone: the longer side of the hands' boxes in crop pixels, which confidence
+  refers to. Where it is not given it is that of crops cut around boxes (S / padding), or of whole frames for models
+  that learnt from these.
+
+Outputs:
+- `xy_crop`: (B, 21, 2) crop pixels; NaN for joints that were never taught.
+- `covariance_crop`: (B, 21, 2, 2) crop pixels squared, as the method states it; absent where it states none.
+- `calibrated_covariance_crop`: (B, 21, 2, 2), of calibrated models alone.
+- `confidence`: (B, 21) probability of an error of at most 0.05 box sides, of calibrated models alone.
+
+Letters in shapes: B hands in a batch, S the side of the crop in pixels.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Bool, Float, UInt8
+from torch import Tensor, nn
+
+from knuckle.geometry import CropRule
+from knuckle.methods.base import Method, Outputs
+from knuckle.metrics.confidence import CLOSE
+from knuckle.metrics.conformal import Calibration
+from knuckle.metrics.gaussian import ANGLES
+
+
+class Graph(nn.Module):
+    """A method with all that comes before and after its network.
+
+    Args:
+        method: the network, in evaluation mode.
+        calibration: of the model; None for one that was not calibrated.
+    """
+
+    def __init__(self, method: Method, calibration: Calibration | None) -> None:
+        super().__init__()
+        self.method = method
+        self.calibration = calibration
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """The values of `compute`; the exporter wants no names here."""
+        return tuple(self.compute(*inputs).values())
+
+    def compute(
+        self,
+        crops: UInt8[Tensor, "B S S 3"],
+        flip_test: Bool[Tensor, ""],
+        box_side: Float[Tensor, ""] | None = None,
+    ) -> dict[str, Tensor]:
+        """The outputs by name, in the order of the list above; `box_side` is for calibrated models."""
+        xy_crop, covariance_crop = self.method.decode(self._outputs(crops.permute(0, 3, 1, 2), flip_test))
+        untaught = ~self.method.get_buffer("taught")[:, None]
+        found = {"xy_crop": xy_crop.masked_fill(untaught, torch.nan)}
+        if covariance_crop is not None:
+            # A flow gives crop and mirror image one correlation, which has opposite signs in the picture.
+            kept = torch.eye(2, dtype=torch.bool) | ~flip_test
+            covariance_crop = torch.where(kept, covariance_crop, torch.zeros(()))
+            found["covariance_crop"] = covariance_crop.masked_fill(untaught[..., None], torch.nan)
+        if self.calibration is None:
+            return found
+        assert box_side is not None, "confidence refers to a box"
+        return found | calibrate(found, box_side, self.calibration)
+
+    def _outputs(self, images: Tensor, flip_test: Tensor) -> Outputs:
+        """What the network gives, merged with what it gives for mirror images if asked for.
+
+        The mirror images are the first n crops, where n is B or 0. So there is one path without branches, which every
+        run-time can follow, and (v + v) / 2 is v.
+        """
+        batch = images.shape[0]
+        mirrored = batch * flip_test.to(torch.int64)
+        both = self.method(torch.cat([images, images[:mirrored].flip(-1)]))
+        others = self.method.unmirror({name: value[batch:] for name, value in both.items()})
+        return {
+            name: (value[:batch] + torch.cat([others[name], value[mirrored:batch]])) / 2 for name, value in both.items()
+        }
+
+
+def calibrate(found: dict[str, Tensor], box_side: Float[Tensor, ""], calibration: Calibration) -> dict[str, Tensor]:
+    """`Calibration.apply` in crop pixels and float32."""
+    scale = torch.tensor([math.nan if value is None else value for value in calibration.scale])[:, None, None]
+    if calibration.source == "box":
+        missing = found["xy_crop"].isnan().any(dim=-1)[..., None, None]
+        covariance = (box_side.square() * torch.eye(2) * scale).masked_fill(missing, torch.nan)
+    else:
+        covariance = found["covariance_crop"] * scale
+    disc = probability_within(covariance, CLOSE * box_side)
+    return {"calibrated_covariance_crop": covariance, "confidence": interpolate(disc, calibration)}
+
+
+def probability_within(covariance: Float[Tensor, "B 21 2 2"], radius: Float[Tensor, ""]) -> Float[Tensor, "B 21"]:
+    """As `metrics.gaussian.probability_within`."""
+    xx, yy = covariance[..., 0, 0], covariance[..., 1, 1]
+    xy = (covariance[..., 0, 1] + covariance[..., 1, 0]) / 2
+    middle, spread = (xx + yy) / 2, (((xx - yy) / 2).square() + xy.square()).sqrt()
+    turn = torch.cos((torch.arange(ANGLES) + 0.5) * (math.pi / ANGLES))
+    variance = (middle[..., None] + spread[..., None] * turn).clamp(min=torch.finfo(torch.float32).tiny)
+    return (1 - torch.exp(-radius.square() / (2 * variance))).mean(dim=-1)
+
+
+def interpolate(disc: Float[Tensor, "B 21"], calibration: Calibration) -> Float[Tensor, "B 21"]:
+    """As np.interp over the calibration's knots; a sum of ramps, each from 0 to one knot's rise."""
+    knots, stated = torch.tensor(calibration.disc), torch.tensor(calibration.confidence)
+    ramps = ((disc[..., None] - knots[:-1]) / knots.diff()).clamp(0, 1) * stated.diff()
+    # The first term carries the NaN of a missing prediction where there is only one knot.
+    return disc * 0 + stated[0] + ramps.sum(dim=-1)
+
+
+def default_box_side(rule: CropRule) -> float:
+    """The longer side of a hand's box in crop pixels, which the crop rule alone decides."""
+    return rule.size / (rule.frame_padding if rule.whole_image else rule.padding)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from knuckle.cli import main
+from knuckle.formats import read, write
 from tests.study.worlds import write_untrained_model, write_world
 
 
@@ -49,6 +52,40 @@ def test_a_study_end_to_end(arguments: list[str], tmp_path: Path, capsys: pytest
     assert again["h2"] == summary["h2"]
     assert main([*arguments, "--out", str(tmp_path / "out")]) == 2
     assert "is not an empty folder" in capsys.readouterr().err
+
+
+def test_harder_pictures_and_the_training_set(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos = arguments[arguments.index("--own") + 1]
+    found = [*arguments, "--robustness", "--training", photos, "--per-class", "1", "--h2-per-class", "1"]
+    assert main([*found, "--own-per-class", "1", "--out", str(tmp_path / "out")]) == 2
+    assert "no hand of the training set has a gesture" in capsys.readouterr().err
+    rendered = tmp_path / "labels.csv"
+    hands = read(photos)
+    write(hands.replace(gesture=np.arange(len(hands)) % 5), rendered, "table")
+    found[found.index("--training") + 1] = str(rendered)
+    assert main([*found, "--own-per-class", "1", "--out", str(tmp_path / "out")]) == 0
+    out = capsys.readouterr().out
+    assert "Own hands: the factors that raise the error most" in out
+    assert "compared over 4 gestures or more; there are fewer" in out
+    with (tmp_path / "out" / "robustness_gesture_curves.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert len(rows) == 2 * 2 * 10 * 5  # sets, gestures, factors, severities
+    assert {row["set"] for row in rows} == {"base hands", "own hands"}
+    assert "Harder pictures" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_two_models_are_compared(arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model, photos = (arguments[arguments.index(name) + 1] for name in ("--model", "--own"))
+    call = ["study", "--compare", model, model, "--data", photos, "--base-gestures", "folder", "--device", "cpu"]
+    assert main([*call, "--out", str(tmp_path / "out")]) == 0
+    assert "By NME, A less B is +0.0000 of the box's side" in capsys.readouterr().out
+    assert (tmp_path / "out" / "report.html").is_file()
+    assert main([*call, "--base", photos, "--out", str(tmp_path / "other")]) == 2
+    assert "--compare takes two models and --data" in capsys.readouterr().err
+    assert main(["study", "--base", photos, "--out", str(tmp_path / "other")]) == 2
+    assert "a study takes --base, --own and --model, or else --compare" in capsys.readouterr().err
 
 
 def test_what_cannot_be_studied_is_one_sentence(

@@ -90,14 +90,15 @@ def known_errors(predictor: Predictor, true: Hands, name: str, **options: Any) -
     return Compared(pred[rows], true[rows], rows, [] if own else ["b.jpg is cut off."], [])
 
 
-@pytest.fixture
-def study(world: tuple[Path, Labels, Hands], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Study, Path]:
-    monkeypatch.setattr("knuckle.predict.load", fake_predictor(CropRule(size=32)))
-    monkeypatch.setattr(run, "predictions_of_predictor", known_errors)
-    out = tmp_path / "new" / "out"
-    with filling(out) as folder:
-        found = run_study(plan_of(world[0]), folder)
-        assert write_study(found, folder) == []
+@pytest.fixture(scope="module")
+def study(world: tuple[Path, Labels, Hands], tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, Path]:
+    out = tmp_path_factory.mktemp("study") / "new" / "out"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("knuckle.predict.load", fake_predictor(CropRule(size=32)))
+        patch.setattr(run, "predictions_of_predictor", known_errors)
+        with filling(out) as folder:
+            found = run_study(plan_of(world[0]), folder)
+            assert write_study(found, folder) == []
     return found, out
 
 
@@ -144,6 +145,28 @@ def test_the_folder_holds_everything(study: tuple[Study, Path]) -> None:
         assert (out / name).is_file()
     assert len(list((out / "own_photos").rglob("*.png"))) == 4
     assert [path.name for path in out.parent.iterdir()] == ["out"]  # nothing temporary is left
+
+
+def test_the_page_and_the_json_show_the_numbers_of_the_tables(study: tuple[Study, Path]) -> None:
+    _, out = study
+    summary = json.loads((out / "study.json").read_text())
+    html = (out / "report.html").read_text()
+    palm, fist = rows_of(out / "evidence.csv")
+    # Own fists are 20 px off and base hands 2, in one and two groups of photos and four of base.
+    assert float(fist["epe_difference"]) == pytest.approx(18, abs=1e-3)
+    assert float(palm["epe_difference"]) == pytest.approx(3, abs=1e-3)
+    assert float(fist["paper_epe_difference"]) == pytest.approx(9, abs=1e-3)  # two of each: half of it
+    assert fist["epe_finding"] == "cannot show"
+    assert "cannot show a difference in any single gesture" in html
+    assert "Own hands: no gesture is shown to be worse" in " ".join(summary["fails"]["words"])
+    for row, listed in zip((palm, fist), summary["evidence"]["classes"], strict=True):
+        for key in ("epe_difference", "epe_p", "smallest_p", "nme_p_holm"):
+            assert float(row[key]) == listed[key]
+            assert f'data-v="{row[key]}"' in html
+    for row in rows_of(out / "fails_joints.csv")[:3]:
+        assert f'data-v="{row["nme"]}"' in html
+    assert html.count("data:image/jpeg") == 11  # every compared hand is among the worst of its set
+    assert html.index("Fails on") < html.index("What the evidence supports") < html.index("Methods and formulas</h2>")
 
 
 def lights(folder: Path, gesture: int, places: list[tuple[float, float]], size: int) -> Hands:

@@ -1,4 +1,4 @@
-"""`knuckle study`: the empirical study's protocol on a base data set, own photos and a model."""
+"""`knuckle study`: a model on base hands and own photos by the empirical study's protocol, or two models compared."""
 
 from __future__ import annotations
 
@@ -9,59 +9,135 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 import typer
 
 from knuckle.cli.console import print_table, progress, say, say_first
+from knuckle.skeleton import GESTURES
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from knuckle.study.comparing import Question
     from knuckle.study.design import Imbalance
-    from knuckle.study.run import Study
+    from knuckle.study.run import Options, Study
 
 FormatName = Literal["auto", "freihand", "rhd", "coco", "labelme", "yolo", "table"]
 
 MOST_SENTENCES: Final = 5
 
 
+ONE_MODEL: Final = "One model on base hands and own photos"
+TWO_MODELS: Final = "Two models on the same hands, instead"
+
+
 def study(
-    base: Annotated[Path, typer.Option(help="The data set that hands of each gesture are drawn from.")],
-    own: Annotated[Path, typer.Option(help="Folder of own photos with Labelme files.")],
-    model: Annotated[str, typer.Option(help="A run folder, .safetensors or .pth file.")],
-    out: Annotated[Path, typer.Option(help="New folder for lists, tables and pictures.")],
+    out: Annotated[Path, typer.Option(help="New folder for the report, tables and pictures.")],
+    base: Annotated[
+        Path | None,
+        typer.Option(help="The data set that hands of each gesture are drawn from.", rich_help_panel=ONE_MODEL),
+    ] = None,
+    own: Annotated[
+        Path | None, typer.Option(help="Folder of own photos with Labelme files.", rich_help_panel=ONE_MODEL)
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="A run folder, .safetensors or .pth file.", rich_help_panel=ONE_MODEL)
+    ] = None,
+    compare: Annotated[
+        tuple[str, str] | None,
+        typer.Option(help="Two models, or files of their predictions.", rich_help_panel=TWO_MODELS),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="Labels that both are compared on; --base-format, --split and --base-gestures are about them.",
+            rich_help_panel=TWO_MODELS,
+        ),
+    ] = None,
     base_format: Annotated[FormatName, typer.Option(help="The base data set's format.")] = "auto",
     split: Annotated[str | None, typer.Option(help="The split of the base data set; default: all of it.")] = None,
     base_gestures: Annotated[
         str, typer.Option(help="Gestures of base hands: labels, folder, propose, or a path of lists or a table.")
     ] = "labels",
     own_gestures: Annotated[
-        str, typer.Option(help="Gestures of own photos: labels, folder, propose, or a path of lists or a table.")
+        str,
+        typer.Option(
+            help="Gestures of own photos: labels, folder, propose, or a path of lists or a table.",
+            rich_help_panel=ONE_MODEL,
+        ),
     ] = "labels",
-    base_lists: Annotated[Path | None, typer.Option(help="Replay these lists of base hands: no draw.")] = None,
-    own_lists: Annotated[Path | None, typer.Option(help="Replay these lists of own photos: no draw.")] = None,
-    per_class: Annotated[int, typer.Option(min=1, help="Base hands of each class, hypothesis 1.")] = 20,
-    h2_per_class: Annotated[int, typer.Option(min=1, help="Base hands of each class, hypothesis 2.")] = 5,
-    own_per_class: Annotated[int, typer.Option(min=0, help="Own hands of each class at most; 0: all.")] = 2,
-    classes: Annotated[str, typer.Option(help="Which classes, such as 0,6,12-15.")] = "0-24",
+    base_lists: Annotated[
+        Path | None, typer.Option(help="Replay these lists of base hands: no draw.", rich_help_panel=ONE_MODEL)
+    ] = None,
+    own_lists: Annotated[
+        Path | None, typer.Option(help="Replay these lists of own photos: no draw.", rich_help_panel=ONE_MODEL)
+    ] = None,
+    per_class: Annotated[
+        int, typer.Option(min=1, help="Base hands of each class, hypothesis 1.", rich_help_panel=ONE_MODEL)
+    ] = 20,
+    h2_per_class: Annotated[
+        int, typer.Option(min=1, help="Base hands of each class, hypothesis 2.", rich_help_panel=ONE_MODEL)
+    ] = 5,
+    own_per_class: Annotated[
+        int, typer.Option(min=0, help="Own hands of each class at most; 0: all.", rich_help_panel=ONE_MODEL)
+    ] = 2,
+    classes: Annotated[str, typer.Option(help="Which classes, such as 0,6,12-15.", rich_help_panel=ONE_MODEL)] = "0-24",
     seed: Annotated[int, typer.Option(min=0, help="Of the draws.")] = 0,
     resize: Annotated[
-        Literal["244", "224", "none"], typer.Option(help="Side that own photos are resized to, pixels.")
+        Literal["244", "224", "none"],
+        typer.Option(help="Side that own photos are resized to, pixels.", rich_help_panel=ONE_MODEL),
     ] = "244",
     own_crop: Annotated[
-        Literal["paper", "right"], typer.Option(help="Crop own photos as if they had 224 px, or as they are.")
+        Literal["paper", "right"],
+        typer.Option(help="Crop own photos as if they had 224 px, or as they are.", rich_help_panel=ONE_MODEL),
     ] = "paper",
     flip_test: Annotated[
         bool, typer.Option("--flip-test", help="Average over each crop and its mirror image.")
     ] = False,
     workers: Annotated[int, typer.Option(min=0, help="Processes that read images.")] = 0,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1...; default: a GPU where there is one.")] = None,
+    margin: Annotated[
+        float | None,
+        typer.Option(
+            min=0, help="Difference of EPE in pixels that counts as none; default: 5 % of the EPE of base or B."
+        ),
+    ] = None,
+    training: Annotated[
+        Path | None,
+        typer.Option(help="Labels that the model learnt from: error against share.", rich_help_panel=ONE_MODEL),
+    ] = None,
+    robustness: Annotated[
+        bool, typer.Option("--robustness", help="Also in harder pictures: 51 times as many predictions.")
+    ] = False,
     on_bad: Annotated[Literal["stop", "skip"], typer.Option(help="What to do with unusable records.")] = "stop",
 ) -> None:
-    """Compare a model on hands of every gesture with and without own photos, as the empirical study does.
+    """What a model fails on, and what the evidence for that is: on hands of every gesture, with and without own photos.
 
-    Prints the frames of both hypotheses, the paper's verdicts by the paper's rules, and what the crop of
-    MMPose's loader does to own photos; --out gets every number, the lists and Figures 4 to 10.
+    With --base, --own and --model it follows the empirical study: the frames of both hypotheses, the paper's verdicts
+    by the paper's rules, what the crop of MMPose's loader does to own photos; then own against base itself, with
+    intervals, tests and power. With --compare A B --data LABELS it compares two models on the same hands, paired.
+    Either way --out gets report.html, every number as CSV and JSON, and the pictures.
 
     Example: knuckle study --base FreiHAND_pub_v2 --base-gestures lists --own photos --own-gestures folder
     --model res50_freihand_224x224.pth --flip-test --out study
+
+    Example: knuckle study --compare runs/old runs/new --data FreiHAND_pub_v2 --split evaluation --out compared
     """
+    from knuckle.study.run import Options
+
+    options = Options(flip_test, device, workers, on_bad, robustness)
+    if compare is not None:
+        if data is None or any(value is not None for value in (base, own, model, training)):
+            raise ValueError(
+                "--compare takes two models and --data with the hands' labels, without --base, --own, --model and "
+                "--training."
+            )
+        from knuckle.study.comparing import Question
+
+        _compare(Question(*compare, data, base_format, split, base_gestures, margin, seed), options, out)
+        return
+    if base is None or own is None or model is None:
+        raise ValueError("a study takes --base, --own and --model, or else --compare A B with --data.")
+    if data is not None:
+        raise ValueError("--data belongs to --compare; name the base data set with --base.")
     from knuckle.study.results import filling, write_study
-    from knuckle.study.run import Options, run_study
+    from knuckle.study.run import run_study
     from knuckle.study.samples import Plan, parse_classes
 
     plan = Plan(
@@ -81,17 +157,55 @@ def study(
         seed=seed,
         resize=None if resize == "none" else int(resize),
         own_crop=own_crop,
+        margin=margin,
+        training=training,
     )
     with filling(out) as folder:
         with progress(None, "hands") as update:
-            found = run_study(plan, folder, Options(flip_test, device, workers, on_bad), update)
+            found = run_study(plan, folder, options, update)
         notes = write_study(found, folder)  # before anything is printed: a reader that hangs up must not cost the files
     _print_study(found)
-    for note in (*found.notes, *notes):
+    _say_rest(out, (*found.notes, *notes), found.samples.findings, found.skipped)
+
+
+def _compare(question: Question, options: Options, out: Path) -> None:
+    from knuckle.study.comparing import run_comparison, write_comparison
+    from knuckle.study.results import filling
+
+    with filling(out) as folder:
+        with progress(None, "hands") as update:
+            result = run_comparison(question, options, update)
+        notes = write_comparison(result, folder)
+    parts = [result.found.overall, *result.found.gestures]
+    print_table(
+        ("part", "hands", "groups", "NME, A", "NME, B", "A - B", "p, Holm", "finding"),
+        [
+            (
+                part.name,
+                part.hands,
+                part.groups,
+                f"{pair.a:.4f}",
+                f"{pair.b:.4f}",
+                f"{pair.difference.estimate:+.4f}",
+                f"{pair.p_holm:.3g}",
+                pair.finding,
+            )
+            for part in parts
+            for pair in [part.pairs["nme"]]
+        ],
+        title=f"A is {question.a}, B is {question.b}",
+    )
+    for sentence in (*result.found.sentences(), *result.found.failures.sentences()):
+        typer.echo(sentence)
+    _say_rest(out, (*result.notes, *notes), (), result.skipped)
+
+
+def _say_rest(out: Path, notes: Sequence[str], findings: Sequence[str], skipped: Sequence[str]) -> None:
+    for note in notes:
         say(note)
-    say_first(found.samples.findings, "Missing or odd in own photos", MOST_SENTENCES, "listed in findings.txt")
-    say_first(found.skipped, "Skipped, and in no number", MOST_SENTENCES, "listed in skipped.txt")
-    say(f"Wrote {out}.")
+    say_first(findings, "Missing or odd in own photos", MOST_SENTENCES, "listed in findings.txt")
+    say_first(skipped, "Skipped, and in no number", MOST_SENTENCES, "listed in skipped.txt")
+    say(f"Wrote {out}; open {out / 'report.html'}.")
 
 
 def _print_study(found: Study) -> None:
@@ -134,6 +248,45 @@ def _print_study(found: Study) -> None:
         typer.echo("The crop of own photos")
         for sentence in found.crops.sentences():
             typer.echo(sentence)
+    _print_evidence(found)
+
+
+def _print_evidence(found: Study) -> None:
+    from knuckle.study.evidence_words import sentences
+    from knuckle.study.robustness_report import worst_factors
+
+    typer.echo()
+    part = found.evidence.epe
+    print_table(
+        ("class", "base", "own", "own - base [px]", "p", "p, Holm", "smallest p", "finding"),
+        [
+            (
+                f"{design.gesture:>2} {GESTURES[design.gesture]}",
+                design.base,
+                design.own,
+                *_numbers((row.difference.estimate, "+.2f"), (row.p, ".3f"), (row.p_holm, ".3f")),
+                *_numbers((design.smallest_p, ".4f")),
+                row.finding,
+            )
+            for design, row in zip(found.evidence.designs, part.rows, strict=True)
+        ],
+        title="What the evidence supports: own against base, EPE; sizes are groups",
+    )
+    for sentence in sentences(found.evidence):
+        typer.echo(sentence)
+    if found.training is not None:
+        typer.echo()
+        typer.echo("Error and training set")
+        for sentence in found.training.sentences():
+            typer.echo(sentence)
+    typer.echo()
+    typer.echo("Fails on")
+    for sentence in (*found.failures.sentences(), *worst_factors(found.robustness, "set")):
+        typer.echo(sentence)
+
+
+def _numbers(*values: tuple[float, str]) -> list[str]:
+    return ["" if math.isnan(value) else f"{value:{form}}" for value, form in values]
 
 
 def _print_imbalance(sets: dict[str, Imbalance]) -> None:

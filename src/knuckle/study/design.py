@@ -5,6 +5,7 @@ Counts in the paper: 20 for each of 25 classes (500 hands) for the first hypothe
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from knuckle.hands import Hands
+from knuckle.metrics import balance
 from knuckle.skeleton import GESTURES
 from knuckle.study.lists import match_entries, read_lists
 
@@ -140,14 +142,11 @@ def class_counts(hands: Hands) -> Int64[np.ndarray, " 25"]:
 
 
 def imbalance(hands: Hands) -> Imbalance:
-    """Counts per gesture, and how far they are from balance."""
-    from scipy.stats import chisquare
-
+    """Counts per gesture, and how far they are from balance (`metrics.balance`)."""
     counts = class_counts(hands)
     total = int(counts.sum())
     listed = tuple(int(count) for count in counts)
     if total == 0:
-        return Imbalance(listed, len(hands), float("nan"), float("nan"), float("nan"))
-    tested = chisquare(counts)
-    effective = total**2 / float((counts.astype(np.float64) ** 2).sum())
-    return Imbalance(listed, len(hands) - total, effective, float(tested.statistic), float(tested.pvalue))
+        return Imbalance(listed, len(hands), math.nan, math.nan, math.nan)
+    found = balance(counts)
+    return Imbalance(listed, len(hands) - total, found.effective_classes, found.chi_square, found.p)

@@ -1,7 +1,12 @@
 """A study as a folder: every number as JSON and CSV, the lists, the pictures; the folder is there whole or not at all.
 
-study.json           everything, with the plan that it came from
+report.html          everything to read, in one file
+study.json           every number and sentence, with the plan that they came from
 h1.csv, h2.csv       the frames of the two hypotheses
+evidence*.csv        own against base: per class, over all, power
+fails_*.csv          gestures and joints against the others
+training_*.csv       error against training share, where the training set was given
+robustness*          harder pictures, where asked for
 imbalance.csv        hands of each class: read, and compared
 truth.json           the compared hands, COCO keypoints: base, then own
 predictions.json     what the model found on them, in the same order
@@ -12,32 +17,33 @@ lists/, own_photos/  the samples, as `samples` writes them
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
-
-import numpy as np
 
 import knuckle
 from knuckle.evaluate.report import finite
 from knuckle.formats import write
 from knuckle.formats.files import write_text
 from knuckle.hands import Hands
-from knuckle.skeleton import GESTURES
-from knuckle.study.design import class_counts
+from knuckle.study.evidence_words import sentences
 from knuckle.study.figures import write_figures
 from knuckle.study.gestures import NUMBERING_NOTE
 from knuckle.study.hypotheses import AUC_RULE, H1_WORDS, H2_WORDS, PCK_PX
+from knuckle.study.page import write_page
+from knuckle.study.report import Records, study_page, tables
+from knuckle.study.robustness import patch_of
+from knuckle.study.robustness_report import worst_factors, write_robustness
 from knuckle.study.run import Study
+from knuckle.study.tables import write_csv
 
 SUMMARY: Final = "study.json"
+REPORT: Final = "report.html"
 
 
 @contextmanager
@@ -78,32 +84,21 @@ def write_study(study: Study, folder: Path) -> list[str]:
     """
     pred = Hands.concat([study.base.pred, study.own.pred])
     true = Hands.concat([study.base.true, study.own.true])
-    write_text(folder / "h1.csv", _csv(study.h1.rows()))
-    write_text(folder / "h2.csv", _csv([row.record() for row in study.h2.rows]))
-    write_text(folder / "imbalance.csv", _csv(imbalance_records(study)))
-    for name, sentences in (("findings.txt", study.samples.findings), ("skipped.txt", study.skipped)):
-        write_text(folder / name, "".join(f"{sentence}\n" for sentence in sentences))
+    found = tables(study)
+    for name, records in found.items():
+        write_csv(folder / f"{name}.csv", records)
+    for name, lines in (("findings.txt", study.samples.findings), ("skipped.txt", study.skipped)):
+        write_text(folder / name, "".join(f"{sentence}\n" for sentence in lines))
     notes = write(true, folder / "truth.json", "coco") + write(pred, folder / "predictions.json", "coco")
     notes += write_figures(study.h2, pred, true, folder)
-    write_text(folder / SUMMARY, json.dumps(finite(summary(study)), indent=2, allow_nan=False) + "\n")
+    if study.robustness:
+        write_robustness(study.robustness, patch_of(study.base.true, 0), folder, study.plan.seed, by="set")
+    write_page(study_page(study, found), folder / REPORT)
+    write_text(folder / SUMMARY, json.dumps(finite(summary(study, found)), indent=2, allow_nan=False) + "\n")
     return list(dict.fromkeys(notes))
 
 
-def imbalance_records(study: Study) -> list[dict[str, Any]]:
-    """Hands of each class: those that were read, and those that are compared."""
-    columns = {
-        "base_read": study.samples.base_imbalance.counts,
-        "base_compared": class_counts(study.base.true).tolist(),
-        "own_read": study.samples.own_imbalance.counts,
-        "own_compared": class_counts(study.own.true).tolist(),
-    }
-    return [
-        {"class": number, "name": name, **{column: int(counts[number]) for column, counts in columns.items()}}
-        for number, name in enumerate(GESTURES)
-    ]
-
-
-def summary(study: Study) -> dict[str, Any]:
+def summary(study: Study, found: Mapping[str, Records]) -> dict[str, Any]:
     """The whole study as plain values for JSON."""
     samples = study.samples
     return {
@@ -111,8 +106,27 @@ def summary(study: Study) -> dict[str, Any]:
         "plan": {name: _plain(value) for name, value in asdict(study.plan).items()},
         "rules": {"h2_auc": AUC_RULE, "pck_px": PCK_PX},
         "imbalance": {"base": asdict(samples.base_imbalance), "own": asdict(samples.own_imbalance)},
-        "h1": {"frame": study.h1.rows(), "words": H1_WORDS},
-        "h2": {"frame": [row.record() for row in study.h2.rows], "words": H2_WORDS, "verdict": study.h2.verdict()},
+        "h1": {"frame": found["h1"], "words": H1_WORDS},
+        "h2": {"frame": found["h2"], "words": H2_WORDS, "verdict": study.h2.verdict()},
+        "evidence": {
+            "classes": found["evidence"],
+            "overall": found["evidence_overall"],
+            "power": found["evidence_power"],
+            "words": sentences(study.evidence),
+        },
+        "fails": {
+            "gestures": found["fails_gestures"],
+            "joints": found["fails_joints"],
+            "words": [*study.failures.sentences(), *worst_factors(study.robustness, "set")],
+        },
+        "training": None
+        if study.training is None
+        else {
+            "classes": found["training_share"],
+            "relation": found["training_relation"],
+            "words": study.training.sentences(),
+        },
+        "robustness": {name: rows for name, rows in found.items() if name.startswith("robustness")} or None,
         "numbering": NUMBERING_NOTE,
         "own_crops": None if study.crops is None else {**asdict(study.crops), "words": study.crops.sentences()},
         "notes": list(study.notes),
@@ -123,13 +137,3 @@ def summary(study: Study) -> dict[str, Any]:
 
 def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else list(value) if isinstance(value, tuple) else value
-
-
-def _csv(records: Sequence[Mapping[str, Any]]) -> str:
-    """A table with a header; empty cells stand for numbers that are not defined."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, records[0].keys(), lineterminator="\n")
-    writer.writeheader()
-    for record in records:
-        writer.writerow({k: "" if isinstance(v, float) and np.isnan(v) else v for k, v in record.items()})
-    return text.getvalue()

@@ -61,10 +61,14 @@ class Robustness:
 
     def of_gestures(self) -> dict[int, Float64[np.ndarray, " f"]]:
         """The mean degradation of each gesture that occurs, by factor."""
+        return {gesture: curves.mean(axis=1) for gesture, curves in self.curves_of_gestures().items()}
+
+    def curves_of_gestures(self) -> dict[int, Float64[np.ndarray, "f 5"]]:
+        """The degradation of each gesture that occurs, by factor and severity."""
         found = {}
         for gesture in np.unique(self.gesture[self.gesture >= 0]).tolist():
             rows = self.gesture == gesture
-            found[gesture] = np.asarray(self.harder[..., rows].mean(axis=(1, 2)) / self.clean[rows].mean())
+            found[gesture] = np.asarray(self.harder[..., rows].mean(axis=2) / self.clean[rows].mean())
         return found
 
 

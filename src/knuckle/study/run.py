@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 import numpy as np
 
 from knuckle.evaluate.compare import Compared, predictions_of_predictor
+from knuckle.formats import read_checked
 from knuckle.hands import Hands
 from knuckle.study.crop_artefact import (
     ASSUMED_SIZE,
@@ -20,14 +21,21 @@ from knuckle.study.crop_artefact import (
     crop_artefact,
     keypoints_cut_off,
 )
+from knuckle.study.design import class_counts
+from knuckle.study.evidence import Evidence, evidence
+from knuckle.study.failures import Failures, failures
 from knuckle.study.hypotheses import H1, H2, Scores, h1_frame, h2_frame, scores
+from knuckle.study.robustness import Robustness, measure
 from knuckle.study.samples import Plan, Samples, choose_samples
+from knuckle.study.training_share import TrainingShare, training_share
 
 if TYPE_CHECKING:
     from knuckle.formats.problems import OnBad
     from knuckle.predict import Predictor
 
 CropName = Literal["as MMPose crops", "right"]
+BASE_HANDS: Final = "base hands"
+OWN_HANDS: Final = "own hands"
 
 
 @dataclass(frozen=True)
@@ -83,6 +91,10 @@ class Study:
         h1: the first hypothesis.
         h2: the second.
         crops: the crop artefact; None where own photos are not squares of one size.
+        evidence: own photos against base hands, with chance taken into account.
+        failures: gestures and joints that are worse than the others, on base and on own hands.
+        training: error against training-set share; None where the training set is not known.
+        robustness: errors in harder pictures, by set of hands; empty unless asked for.
         notes: what a reader of the numbers must know.
         skipped: one sentence for each record or photo that is not in the numbers.
     """
@@ -94,6 +106,10 @@ class Study:
     h1: H1
     h2: H2
     crops: OwnCrops | None
+    evidence: Evidence
+    failures: Failures
+    training: TrainingShare | None
+    robustness: Mapping[str, Robustness]
     notes: tuple[str, ...]
     skipped: tuple[str, ...]
 
@@ -106,12 +122,14 @@ class Options(NamedTuple):
         device: where the network runs; None chooses.
         workers: processes that read and cut.
         on_bad: "skip" lists what cannot be used, "stop" raises on the first.
+        robustness: whether to measure harder pictures, too: 51 times as many predictions.
     """
 
     flip_test: bool = False
     device: str | None = None
     workers: int = 0
     on_bad: OnBad = "stop"
+    robustness: bool = False
 
 
 def run_study(
@@ -135,6 +153,7 @@ def run_study(
     options = options or Options()
     predictor = load(plan.model, flip_test=options.flip_test, device=options.device)
     samples = choose_samples(plan, folder, options.on_bad)
+    counts = None if plan.training is None else class_counts(read_checked(plan.training, on_bad=options.on_bad)[0])
     done = 0
 
     def predict(true: Hands, *, as_assumed: bool = False) -> Compared:
@@ -151,6 +170,7 @@ def run_study(
     as_paper = whole_image and plan.own_crop == "paper"
     own = own_by_crop["as MMPose crops" if as_paper else "right"]
     in_h2 = samples.in_h2[base.rows]
+    sets = {BASE_HANDS: (base.pred, base.true), OWN_HANDS: (own.pred, own.true)}
     # Sections: each is a pure function of the predictions and the truth above. A further one is computed here,
     # gets a field in `Study`, and its files in `results.write_study`.
     return Study(
@@ -161,6 +181,14 @@ def run_study(
         h1=h1_frame(base.pred, base.true, own.pred, own.true),
         h2=h2_frame(base.pred[in_h2], base.true[in_h2], own.pred, own.true, plan.classes),
         crops=_own_crops(predictor, samples.own, own_by_crop),
+        evidence=evidence(
+            *sets[BASE_HANDS], *sets[OWN_HANDS], in_h2, plan.classes, margin_px=plan.margin, seed=plan.seed
+        ),
+        failures=failures(sets, plan.classes, plan.seed),
+        training=None if counts is None else training_share(counts, sets, plan.classes, plan.seed),
+        robustness=_robustness(predictor, sets, plan.seed, lambda n: progress and progress(done + n))
+        if options.robustness
+        else {},
         notes=samples.notes,
         skipped=(*samples.skipped, *base.skipped, *own.skipped),
     )
@@ -185,6 +213,17 @@ def _predict(
         on_bad=options.on_bad,
         progress=progress,
     )
+
+
+def _robustness(
+    predictor: Predictor, sets: Mapping[str, tuple[Hands, Hands]], seed: int, progress: Callable[[int], object]
+) -> dict[str, Robustness]:
+    found: dict[str, Robustness] = {}
+    done = 0
+    for name, (_, true) in sets.items():
+        found[name] = measure(predictor, true, seed=seed, progress=lambda n: progress(done + n))  # noqa: B023
+        done += len(true)
+    return found
 
 
 def _own_crops(predictor: Predictor, own: Hands, by_crop: Mapping[CropName, Compared]) -> OwnCrops | None:

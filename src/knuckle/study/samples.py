@@ -55,6 +55,9 @@ class Plan:
         seed: of the draws.
         resize: side in pixels that own photos are resized to, or None.
         own_crop: "paper" crops own photos as MMPose's loader does, as if they had 224 px; "right" as they are.
+        margin: difference of EPE in pixels that counts as none; None: 5 % of the base's EPE.
+        training: labels of the hands that the model learnt from, in any readable format, with gestures; None where
+            they are not known.
     """
 
     base: Path
@@ -73,6 +76,8 @@ class Plan:
     seed: int = 0
     resize: int | None = PAPER_SIZE
     own_crop: OwnCrop = "paper"
+    margin: float | None = None
+    training: Path | None = None
 
 
 @dataclass(frozen=True)

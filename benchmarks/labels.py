@@ -31,6 +31,7 @@ from knuckle.render import SceneConfig
 from knuckle.render.dataset import stages
 from knuckle.render.gestures import nearest_gesture
 from knuckle.render.labels import JOINT_DEPTHS, Labels, surface_nearness
+from knuckle.render.object_view import depth_at
 from knuckle.render.poses import PoseMix
 from knuckle.render.stage import Stage
 
@@ -97,10 +98,8 @@ def nearest_surface(
     points = torch.from_numpy(xy)[None]
     nearness = np.stack([surface_nearness(points, samples, [hand], SIZE)[0].numpy() for hand in hands]).max(axis=0)
     depth = 1 / np.maximum(nearness, 1e-9)
-    column, line = np.clip(np.round(xy).astype(int), 0, SIZE - 1).T
     for layer in stage.shown[picture]:
-        there = layer.alpha[line, column] > 0.5
-        depth = np.where(there, np.minimum(depth, layer.depth[line, column]), depth)
+        depth = np.minimum(depth, depth_at(layer, xy))
     return np.asarray(depth, dtype=np.float64)
 
 

@@ -14,6 +14,7 @@ from knuckle.render.companions import Companions
 from knuckle.render.config import Framing, SceneConfig
 from knuckle.render.dataset import stages
 from knuckle.render.labels import JOINT_DEPTHS, Labels, inside, surface_nearness, visibility
+from knuckle.render.object_view import depth_at
 from knuckle.render.occluders import OccluderRanges
 from knuckle.render.stage import HAND_FROM, Stage
 
@@ -106,8 +107,7 @@ def test_visible_keypoints_lie_on_the_hand_and_hidden_ones_behind_something() ->
                 elif kind == OCCLUDED:
                     before = surface[row, joint]
                     for thing in things:
-                        if thing.alpha[y, x] > 0.5:
-                            before = min(before, thing.depth[y, x])
+                        before = min(before, depth_at(thing, labels.xy[row, joint][None])[0])
                     assert before < labels.xyz[row, joint, 2]
     assert kinds == {UNLABELED, OCCLUDED, VISIBLE}
 

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 import cv2
 import numpy as np
-from jaxtyping import Float32, Float64
+from jaxtyping import Float, Float32, Float64
 from numpy.typing import NDArray
 
 from knuckle.render.convex import enter
@@ -132,7 +132,21 @@ def _coverage(depth: Float32[np.ndarray, "h w"], margin: Float32[np.ndarray, "h 
     return np.asarray(alpha, dtype=np.float32)
 
 
-def occludes(layer: Layer, xy: Float64[np.ndarray, "k 2"], hand_depth: Float64[np.ndarray, " k"]) -> NDArray[np.bool_]:
+def depth_at(layer: Layer, xy: Float[np.ndarray, "k 2"]) -> Float32[np.ndarray, " k"]:
+    """The depth of an object at the pixels that points of the picture fall on, mm.
+
+    Infinite where it covers no more than half of the pixel, and for points outside its window.
+    """
+    height, width = layer.alpha.shape
+    column, row = np.round(xy).astype(int).T - np.array(layer.corner[::-1])[:, None]
+    inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
+    row, column = row[inside], column[inside]
+    depth = np.full(len(xy), np.inf, dtype=np.float32)
+    depth[inside] = np.where(layer.alpha[row, column] > 0.5, layer.depth[row, column], np.inf)
+    return depth
+
+
+def occludes(layer: Layer, xy: Float[np.ndarray, "k 2"], hand_depth: Float[np.ndarray, " k"]) -> NDArray[np.bool_]:
     """Which points of the hand an object hides: it is more than half there, and nearer than the hand's surface.
 
     Args:
@@ -140,13 +154,7 @@ def occludes(layer: Layer, xy: Float64[np.ndarray, "k 2"], hand_depth: Float64[n
         xy: pixels; points outside the picture are not hidden.
         hand_depth: mm.
     """
-    height, width = layer.alpha.shape
-    column, row = np.round(xy).astype(int).T - np.array(layer.corner[::-1])[:, None]
-    inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
-    hides = np.zeros(len(xy), dtype=bool)
-    row, column = row[inside], column[inside]
-    hides[inside] = (layer.alpha[row, column] > 0.5) & (layer.depth[row, column] < hand_depth[inside])
-    return hides
+    return np.asarray(depth_at(layer, xy) < hand_depth)
 
 
 def _meet(

@@ -42,7 +42,7 @@ from knuckle.formats import read, write
 from knuckle.hands import Hands
 from knuckle.metrics.errors import relative_distances
 from knuckle.metrics.statistics import Interval, cluster_bootstrap
-from knuckle.predict.inference import visibility_of
+from knuckle.predict.points import visibility_of
 from knuckle.render.folder import is_finished, render_folder
 from knuckle.render.poses import PoseMix
 from knuckle.skeleton import GESTURES

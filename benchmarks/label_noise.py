@@ -51,7 +51,7 @@ from knuckle.data.label_noise import NOISE
 from knuckle.formats import read, write
 from knuckle.hands import Hands
 from knuckle.metrics.errors import relative_distances
-from knuckle.predict.inference import visibility_of
+from knuckle.predict.points import visibility_of
 
 CLEAN: Final = "clean"
 

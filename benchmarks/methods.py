@@ -77,7 +77,8 @@ from knuckle.methods.codec import crop_to_heatmap, gaussian_heatmaps
 from knuckle.methods.cpm import STRIDE as CPM_STRIDE
 from knuckle.methods.weights import load_model
 from knuckle.metrics.errors import normalizers, relative_distances
-from knuckle.predict.inference import evaluating, to_image, visibility_of
+from knuckle.predict.points import to_image, visibility_of
+from knuckle.predict.torch_engine import as_points, evaluating
 from knuckle.render.folder import is_finished, render_folder
 from knuckle.train import DivergenceError, Interrupted, train
 from knuckle.train.journal import read_journal
@@ -298,7 +299,7 @@ def positions(method: Method, rule: CropRule, hands: Hands, device: str) -> Floa
                 decoded = method.decode_stages(method.forward_stages(images))
             else:
                 decoded = [method.decode(method(images))]
-            found.append(np.stack([to_image(one, batch.image_to_crop.numpy())[0] for one in decoded]))
+            found.append(np.stack([to_image(as_points(one), batch.image_to_crop.numpy())[0] for one in decoded]))
     return np.concatenate(found, axis=1)
 
 
@@ -313,7 +314,7 @@ def decoder_nme(method: Method, rule: CropRule, hands: Hands) -> float | None:
         outputs = _perfect_maps(method, batch.targets.xy_crop, batch.targets.labeled)
         if outputs is None:
             return None
-        found.append(to_image(method.decode({"heatmaps": outputs}), batch.image_to_crop.numpy())[0])
+        found.append(to_image(as_points(method.decode({"heatmaps": outputs})), batch.image_to_crop.numpy())[0])
     return float(hand_means(_errors(hands, np.concatenate(found))).mean())
 
 
@@ -409,7 +410,7 @@ def summarize(
     settings = {name: value for name, value in asdict(plan).items() if name != "scenes"}
     result: dict[str, Any] = _finite(
         {
-            "command": f"python -m benchmarks.methods --work WORK --out OUT --plan {plan.name}",
+            "command": f"python -m benchmarks.methods --work WORK --out OUT --plan {plan.name} --seeds {plan.seeds}",
             "machine": machine(),
             "device": setting.device,
             "knuckle": knuckle.__version__,

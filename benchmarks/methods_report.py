@@ -18,7 +18,7 @@ from knuckle.data.images import read_image
 from knuckle.draw import contact_sheet, hand_tile, write_image
 from knuckle.hands import Hands
 from knuckle.metrics.errors import relative_distances
-from knuckle.predict.inference import visibility_of
+from knuckle.predict.points import visibility_of
 from knuckle.skeleton import JOINT_NAMES
 
 if TYPE_CHECKING:

@@ -20,6 +20,7 @@ STOREYS = (
     "study",
     "evaluate",
     "train",
+    "export",
     "predict",
     "data",
     "render",
@@ -35,7 +36,9 @@ STOREYS = (
 
 LIGHT = ("torch", "timm", "torchvision", "safetensors", "scipy", "matplotlib", "jinja2", "pandas", "pyarrow")
 """Packages of the extra `train`: the base install must import these rooms without them."""
-BASE_ROOMS = ("skeleton", "geometry", "hands", "draw", "metrics", "formats", "cli")
+BASE_ROOMS = ("skeleton", "geometry", "hands", "draw", "metrics", "formats", "predict", "cli")
+NEED_TORCH = ("predict/torch_engine.py", "predict/inference.py", "predict/regions.py")
+"""Files of base rooms that work with PyTorch; nothing else there may import them when it is loaded."""
 
 FILES = sorted(PACKAGE.rglob("*.py"))
 
@@ -85,10 +88,12 @@ def test_rooms_import_only_from_lower_storeys(file: Path) -> None:
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
 def test_base_rooms_import_without_the_training_extra(file: Path) -> None:
-    if room_of(module_name(file)) not in BASE_ROOMS:
+    if room_of(module_name(file)) not in BASE_ROOMS or str(file.relative_to(PACKAGE)) in NEED_TORCH:
         return
+    heavy = {f"knuckle.{name.removesuffix('.py').replace('/', '.')}" for name in NEED_TORCH}
     for line, name in imports(ast.parse(file.read_text()), top_level_only=True):
         assert name.split(".")[0] not in LIGHT, f"{file}:{line} imports {name} when it is loaded"
+        assert name not in heavy, f"{file}:{line} imports {name}, which needs PyTorch, when it is loaded"
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))

@@ -20,6 +20,7 @@ from knuckle.methods.codec import (
     gaussian_heatmaps,
     heatmap_to_crop,
     mmpose_heatmaps,
+    peak_variance,
     soft_argmax,
 )
 from tests.methods import mmpose_restated as restated
@@ -212,3 +213,27 @@ def test_soft_argmax_has_right_and_finite_gradients() -> None:
     torch.autograd.backward(mean.sum() + spread.sum())
     assert certain.grad is not None
     assert certain.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("deviation", [0.3, 1.0, 3.0, 8.0])
+def test_a_peak_tells_how_far_the_keypoint_may_lie(deviation: float) -> None:
+    """The mean of the targets over normally spread places, the best map there is, gives back their variance."""
+    sigma, draws = 2.0, 20_000
+    xy = 40 + deviation * torch.randn(draws, 1, 2, generator=torch.Generator().manual_seed(3))
+    labeled = torch.ones(draws, 1, dtype=torch.bool)
+    best = (
+        sum(
+            gaussian_heatmaps(part, mask, (81, 81), sigma)[0].sum(dim=0, keepdim=True)
+            for part, mask in zip(xy.split(1000), labeled.split(1000), strict=True)
+        )
+        / draws
+    )
+    assert peak_variance(best, sigma).item() == pytest.approx(deviation**2, rel=0.05)
+
+
+def test_the_variance_of_a_peak_is_bounded() -> None:
+    """Peaks above the targets' and maps without a peak give finite, positive variances."""
+    maps = torch.stack([torch.full((4, 4), height) for height in (-1.0, 0.0, 1.0, 1.2)])[None]
+    found = peak_variance(maps, 2.0)[0]
+    assert found[0] == found[1] == pytest.approx(4 * 99, rel=1e-4)
+    assert found[2] == found[3] == pytest.approx(4 / 99, rel=1e-4)

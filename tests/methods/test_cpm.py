@@ -194,9 +194,11 @@ def test_a_delta_in_the_last_stage_is_read_at_its_cell(alignment: Alignment, exp
     maps = torch.zeros(1, 2, 1, CELLS, CELLS)
     maps[0, 1, 0, 5, 3] = 1.0
     maps[0, 0, 0, 2, 2] = 9.0
-    decoded = built(alignment=alignment).decode({"heatmaps": maps})
+    maps[0, 1, 0, 5, 3] = 0.5
+    decoded = built(alignment=alignment, sigma=1.25).decode({"heatmaps": maps})
     assert decoded.xy_crop[0, 0].tolist() == list(expected)
-    assert decoded.covariance_crop is None
+    assert decoded.covariance_crop is not None
+    torch.testing.assert_close(decoded.covariance_crop[0, 0], (1.25 * 8) ** 2 * torch.eye(2))
 
 
 INSIDE = st.floats(16, SIZE - 17, width=32)

@@ -88,8 +88,19 @@ def test_perfect_maps_decode_to_the_truth(alignment: Alignment, decoder: str) ->
     cells = crop_to_heatmap(xy_crop, 4, alignment)
     maps, _ = gaussian_heatmaps(cells, torch.ones(3, 21, dtype=torch.bool), (16, 16), 2.0)
     decoded = model.decode({"heatmaps": maps})
-    assert decoded.covariance_crop is None
     assert (decoded.xy_crop - xy_crop).abs().max() < (1.01 if decoder == "quarter" else 0.02)
+
+
+def test_lower_peaks_are_less_sure() -> None:
+    """A peak of half the height says a variance of sigma^2 cells along each axis and none across."""
+    model = Heatmap(TINY, SIZE, sigma=1.5)
+    maps = torch.zeros(1, 21, 16, 16)
+    maps[:, :, 5, 7] = 0.5
+    maps[:, 3, 5, 7] = 0.8
+    covariance_crop = model.decode({"heatmaps": maps}).covariance_crop
+    assert covariance_crop is not None
+    torch.testing.assert_close(covariance_crop[0, 0], (1.5 * 4) ** 2 * torch.eye(2))
+    torch.testing.assert_close(covariance_crop[0, 3], (1.5 * 4) ** 2 / 4 * torch.eye(2))
 
 
 def test_mirrored_maps_come_back_exactly_in_center_alignment(method: Heatmap) -> None:

@@ -274,8 +274,7 @@ def test_evaluation_gives_the_last_stage(kind: dict[str, Any]) -> None:
     assert torch.equal(stages[2].xy_crop, model.decode(outputs).xy_crop)
     assert torch.equal(stages[2].xy_crop, model.decode(every).xy_crop)
     assert not torch.equal(stages[0].xy_crop, stages[1].xy_crop)
-    if stages[2].covariance_crop is not None:
-        assert torch.equal(stages[2].covariance_crop, model.decode(outputs).covariance_crop)  # type: ignore[arg-type]
+    assert torch.equal(stages[2].covariance_crop, model.decode(outputs).covariance_crop)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("backbone", "size", "cells"), [("resnet10t", 96, 24), ("vit_tiny_patch16_224", 64, 32)])

@@ -8,12 +8,16 @@ Everything computes in float32, under autocast too.
 from __future__ import annotations
 
 import math
+from typing import Final
 
 import torch
 from jaxtyping import Bool, Float, Float32
 from torch import Tensor
 
 from knuckle.geometry import Alignment, cell_offset
+
+PEAK_HEIGHTS: Final = (0.01, 0.99)
+"""Heights of peaks beyond which `peak_variance` no longer changes."""
 
 
 def crop_to_heatmap(xy_crop: Float[Tensor, "*n 2"], stride: float, alignment: Alignment) -> Float[Tensor, "*n 2"]:
@@ -115,6 +119,21 @@ def dark(maps: Float[Tensor, "B K h w"], sigma: float) -> Float32[Tensor, "B K 2
     good = concave & (inner_x == x) & (inner_y == y) & (step_x.abs() <= 1) & (step_y.abs() <= 1)
     refined = torch.stack([x + step_x, y + step_y], dim=-1)
     return torch.where(good.unsqueeze(-1), refined, argmax_quarter(maps))
+
+
+def peak_variance(maps: Float[Tensor, "B K h w"], sigma: float) -> Float32[Tensor, "B K"]:
+    """How far a keypoint may lie from its peak, as the peak's height tells: the variance along each axis, in cells.
+
+    The map of the least squared error is the mean of the target Gaussians over all places where the keypoint may be.
+    If these spread normally with variance v along each axis, that mean is a Gaussian of height
+    sigma^2 / (sigma^2 + v): the surer, the higher.
+
+    Args:
+        maps: heatmaps trained on Gaussians of height 1.
+        sigma: the standard deviation of these in cells.
+    """
+    height = maps.float().amax(dim=(-2, -1)).clamp(*PEAK_HEIGHTS)
+    return sigma * sigma * (1 / height - 1)
 
 
 def soft_argmax(logits: Float[Tensor, "B K h w"]) -> tuple[Float[Tensor, "B K 2"], Float[Tensor, "B K 2"]]:

@@ -19,14 +19,13 @@ from torch import Tensor, nn
 from knuckle.geometry import Alignment
 from knuckle.methods.backbones import build_backbone
 from knuckle.methods.base import Decoded, Method, Outputs, Targets
-from knuckle.methods.codec import heatmap_to_crop
 from knuckle.methods.heatmap import (
     check_decoder,
+    decode_heatmaps,
     deconvolutions,
     final_convolution,
     flip_heatmaps,
     heatmap_losses,
-    read_heatmaps,
 )
 from knuckle.skeleton import NUM_JOINTS
 
@@ -125,9 +124,8 @@ class CPM(Method):
         return {"loss": losses.sum()} | {f"stage_{number}": part for number, part in enumerate(losses, first)}
 
     def decode(self, outputs: Outputs) -> Decoded:
-        """The last stage's keypoints; as in the heatmap method there is no covariance_crop."""
-        cells = read_heatmaps(outputs["heatmaps"][:, -1], self.alignment, self.sigma, self.decoder)
-        return Decoded(heatmap_to_crop(cells, STRIDE, self.alignment), None)
+        """The last stage's keypoints and covariances, as in the heatmap method."""
+        return decode_heatmaps(outputs["heatmaps"][:, -1], STRIDE, self.alignment, self.sigma, self.decoder)
 
     def unmirror(self, outputs: Outputs) -> Outputs:
         """The maps flipped left to right; exact in center alignment, with MMPose's shift of one cell in corner."""

@@ -22,6 +22,7 @@ from knuckle.methods.codec import (
     gaussian_heatmaps,
     heatmap_to_crop,
     mmpose_heatmaps,
+    peak_variance,
 )
 from knuckle.skeleton import NUM_JOINTS
 
@@ -87,13 +88,12 @@ class Heatmap(Method):
         return {"loss": heatmap_losses(heatmaps, targets, self.stride, self.alignment, self.sigma)[0]}
 
     def decode(self, outputs: Outputs) -> Decoded:
-        """The keypoints; covariance_crop is None.
+        """The keypoints; covariance_crop is round and comes from the height of each peak, see `peak_variance`.
 
-        The second moment of such a map tells of the targets' own Gaussian and of what is left of the background in
-        thousands of cells, and hardly of the error.
+        The second moment of such a map would tell of the targets' own Gaussian and of what is left of the background
+        in thousands of cells, and hardly of the error.
         """
-        cells = read_heatmaps(outputs["heatmaps"], self.alignment, self.sigma, self.decoder)
-        return Decoded(heatmap_to_crop(cells, self.stride, self.alignment), None)
+        return decode_heatmaps(outputs["heatmaps"], self.stride, self.alignment, self.sigma, self.decoder)
 
     def unmirror(self, outputs: Outputs) -> Outputs:
         """The maps flipped left to right; exact in center alignment, with MMPose's shift of one cell in corner."""
@@ -125,11 +125,22 @@ def heatmap_losses(
     return (squared * weight.unsqueeze(1)).mean(dim=(0, 2))
 
 
-def read_heatmaps(
-    heatmaps: Float[Tensor, "B K h w"], alignment: Alignment, sigma: float, decoder: str
-) -> Float32[Tensor, "B K 2"]:
-    """The cell of each map's keypoint; "dark" or "quarter" as `Heatmap` says."""
-    return dark(heatmaps, sigma) if decoder == "dark" else argmax_quarter(heatmaps, alignment)
+def decode_heatmaps(
+    heatmaps: Float[Tensor, "B K h w"], stride: float, alignment: Alignment, sigma: float, decoder: str
+) -> Decoded:
+    """Keypoints by "dark" or "quarter" as `Heatmap` says, with the covariance that the peaks' heights tell.
+
+    Args:
+        heatmaps: what a network gave that was trained by `heatmap_losses`.
+        stride: crop pixels a cell.
+        alignment: as in training.
+        sigma: standard deviation of the target Gaussians in cells.
+        decoder: one of DECODERS.
+    """
+    cells = dark(heatmaps, sigma) if decoder == "dark" else argmax_quarter(heatmaps, alignment)
+    variance_crop = peak_variance(heatmaps, sigma) * stride**2
+    covariance_crop = variance_crop[..., None, None] * torch.eye(2, device=heatmaps.device)
+    return Decoded(heatmap_to_crop(cells, stride, alignment), covariance_crop)
 
 
 def flip_heatmaps(heatmaps: Float[Tensor, "*n h w"], alignment: Alignment) -> Float[Tensor, "*n h w"]:

@@ -23,14 +23,10 @@ from torch.nn import functional as F
 from knuckle.geometry import Alignment
 from knuckle.methods.backbones import build_backbone
 from knuckle.methods.base import Decoded, Outputs, Targets
-from knuckle.methods.codec import (
-    argmax_quarter,
-    heatmap_to_crop,
-    soft_argmax,
-)
+from knuckle.methods.codec import heatmap_to_crop, soft_argmax
 from knuckle.methods.density import DRAWS, Density, FlowMethod, scaled_covariance
 from knuckle.methods.flow import RealNVP, moments
-from knuckle.methods.heatmap import flip_heatmaps, heatmap_losses
+from knuckle.methods.heatmap import decode_heatmaps, flip_heatmaps, heatmap_losses
 from knuckle.skeleton import NUM_JOINTS
 
 UPSCALING: Final = 8
@@ -185,15 +181,17 @@ class SequentialStages(FlowMethod):
 
         covariance_crop is that of the whole predicted density, diag(S sigma) Cov(eps) diag(S sigma) with the flow's
         Cov(eps). With the loss "integral" it holds the variances of the heatmap's softmax along x and y, which no
-        loss has tied to the error; with "heatmap" it is None.
+        loss has tied to the error; with "heatmap" it is what the height of the peak tells, as in the heatmap method.
         """
         return self.decode_stages({name: value[:, -1:] for name, value in outputs.items()})[0]
 
     def decode_stages(self, outputs: Outputs) -> list[Decoded]:
         """The keypoints of every stage that `outputs` holds, as `decode` gives those of the last."""
         if self.loss_kind == "heatmap":
-            cells = [argmax_quarter(maps, self.alignment) for maps in outputs["heatmaps"].unbind(1)]
-            return [Decoded(heatmap_to_crop(xy, self.stride, self.alignment), None) for xy in cells]
+            return [
+                decode_heatmaps(maps, self.stride, self.alignment, self.target_sigma, "quarter")
+                for maps in outputs["heatmaps"].unbind(1)
+            ]
         xy_crop, sigma_crop = outputs["xy_crop"].float(), outputs["sigma"].float() * self.size
         if self.decoder == "mean":
             xy_crop = xy_crop + self.mean_shift(outputs)

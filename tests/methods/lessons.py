@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from knuckle.methods import Targets
-from knuckle.methods.base import Decoded, Method
+from knuckle.methods.base import Decoded, Method, Outputs
 from knuckle.methods.weights import ModelSpec, load_model, save_model
 from knuckle.predict.torch_engine import run
 
@@ -53,6 +53,33 @@ def learn(model: Method, images: Tensor, targets: Targets, steps: int, rate: flo
         schedule.step()
     error = (model.decode(model(images)).xy_crop - targets.xy_crop).norm(dim=-1)
     return Learnt(first, loss.item(), error.detach())
+
+
+def check_that_gradients_reach_every_parameter(model: Method, but: tuple[str, ...] = ()) -> None:
+    """One batch moves all parameters, but for those of the names given."""
+    images, targets = drawn_crops(4, 21)
+    model.zero_grad()
+    torch.autograd.backward(model.loss(model(images), targets)["loss"])
+    for name, parameter in model.named_parameters():
+        if name not in but:
+            assert parameter.grad is not None, name
+            assert parameter.grad.abs().sum() > 0, name
+    model.zero_grad()
+
+
+def under_autocast(model: Method) -> tuple[Outputs, Tensor, Decoded]:
+    """Outputs, loss and what is decoded, computed under autocast; a float32 loss, finite like its gradients."""
+    images, targets = drawn_crops(2, 21)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        outputs = model(images)
+        loss = model.loss(outputs, targets)["loss"]
+        decoded = model.decode(outputs)
+    torch.autograd.backward(loss)
+    assert loss.dtype == decoded.xy_crop.dtype == torch.float32
+    assert loss.isfinite()
+    assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in model.parameters())
+    assert torch.equal(loss, model.loss(outputs, targets)["loss"]), "autocast changes the loss"
+    return outputs, loss, decoded
 
 
 def check_that_nothing_is_learnt_without_labels(model: Method, far: float = 1e30) -> None:

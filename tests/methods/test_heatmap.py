@@ -9,7 +9,14 @@ from torch import Tensor
 from knuckle.geometry import Alignment
 from knuckle.methods import METHODS, Heatmap, Targets, merge
 from knuckle.methods.codec import crop_to_heatmap, gaussian_heatmaps
-from tests.methods.lessons import SIZE, TINY, drawn_crops, learn
+from tests.methods.lessons import (
+    SIZE,
+    TINY,
+    check_that_gradients_reach_every_parameter,
+    drawn_crops,
+    learn,
+    under_autocast,
+)
 
 
 @pytest.fixture(scope="module")
@@ -27,13 +34,7 @@ def test_it_overfits_eight_crops() -> None:
 
 
 def test_gradients_reach_every_parameter(method: Heatmap) -> None:
-    images, targets = drawn_crops(2, 21)
-    method.zero_grad()
-    torch.autograd.backward(method.loss(method(images), targets)["loss"])
-    for name, parameter in method.named_parameters():
-        assert parameter.grad is not None, name
-        assert parameter.grad.abs().sum() > 0, name
-    method.zero_grad()
+    check_that_gradients_reach_every_parameter(method)
 
 
 @pytest.mark.parametrize("alignment", ["center", "corner"])
@@ -139,13 +140,8 @@ def test_maps_have_an_eighth_of_the_backbones_stride(backbone: str, cells: int) 
 
 
 def test_under_autocast_loss_and_decoding_are_float32(method: Heatmap) -> None:
-    images, targets = drawn_crops(2, 21)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        outputs = method(images)
-        loss = method.loss(outputs, targets)["loss"]
-        decoded = method.decode(outputs)
+    outputs, _, _ = under_autocast(method)
     assert outputs["heatmaps"].dtype == torch.bfloat16
-    assert loss.dtype == decoded.xy_crop.dtype == torch.float32
 
 
 def test_mmposes_initial_weights() -> None:

@@ -24,7 +24,12 @@ from knuckle.methods.sequential import BatchNormOrOne, negative_log_likelihood
 from knuckle.methods.weights import ModelSpec, build, load_model, save_model
 from knuckle.train.distributed import join_team, wrap
 from knuckle.train.steps import LossOf
-from tests.methods.lessons import check_that_nothing_is_learnt_without_labels, drawn_crops
+from tests.methods.lessons import (
+    check_that_gradients_reach_every_parameter,
+    check_that_nothing_is_learnt_without_labels,
+    drawn_crops,
+    under_autocast,
+)
 
 TINY = "mobilenetv3_small_050"
 SIZE = 64
@@ -222,11 +227,7 @@ def test_the_papers_model() -> None:
 def test_gradients_reach_every_parameter(kind: dict[str, Any]) -> None:
     model = tiny(**kind)
     bend(model)
-    images, targets = drawn_crops(4, 21)
-    torch.autograd.backward(model.loss(model(images), targets)["loss"])
-    for name, parameter in model.named_parameters():
-        assert parameter.grad is not None, name
-        assert parameter.grad.abs().sum() > 0, name
+    check_that_gradients_reach_every_parameter(model)
 
 
 def count_calls(model: SequentialStages, images: Tensor) -> dict[str, int]:
@@ -323,14 +324,8 @@ def test_a_training_batch_of_one_hand(method: SequentialStages) -> None:
 
 
 def test_under_autocast_coordinates_sigma_and_loss_are_float32(method: SequentialStages) -> None:
-    images, targets = drawn_crops(2, 21)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        outputs = method(images)
-        losses = method.loss(outputs, targets)
-        decoded = method.decode(outputs)
-    assert outputs["xy_crop"].dtype == outputs["sigma"].dtype == losses["loss"].dtype == torch.float32
-    assert decoded.xy_crop.dtype == torch.float32
-    assert torch.equal(losses["loss"], method.loss(outputs, targets)["loss"])
+    outputs, _, _ = under_autocast(method)
+    assert outputs["xy_crop"].dtype == outputs["sigma"].dtype == torch.float32
 
 
 # Decoding

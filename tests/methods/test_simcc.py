@@ -24,9 +24,11 @@ from tests.methods.lessons import (
     SIZE,
     TINY,
     before_and_after_saving,
+    check_that_gradients_reach_every_parameter,
     check_that_nothing_is_learnt_without_labels,
     drawn_crops,
     learn,
+    under_autocast,
 )
 
 BINS = 2 * SIZE
@@ -179,12 +181,7 @@ def test_a_batch_without_labels_has_loss_zero_and_zero_gradients() -> None:
 
 
 def test_gradients_reach_every_parameter() -> None:
-    model = tiny()
-    images, targets = drawn_crops(4, 21)
-    torch.autograd.backward(model.loss(model(images), targets)["loss"])
-    for name, parameter in model.named_parameters():
-        assert parameter.grad is not None, name
-        assert parameter.grad.abs().sum() > 0, name
+    check_that_gradients_reach_every_parameter(tiny())
 
 
 @pytest.mark.parametrize(("backbone", "size"), [("resnet10t", 64), ("resnet10t", 96), ("vit_tiny_patch16_224", 64)])
@@ -197,16 +194,8 @@ def test_other_backbones_and_sizes(backbone: str, size: int) -> None:
 
 
 def test_under_autocast_outputs_loss_and_decoding_are_float32_and_finite() -> None:
-    model = tiny()
-    images, targets = drawn_crops(2, 21)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        outputs = model(images)
-        loss = model.loss(outputs, targets)["loss"]
-        decoded = model.decode(outputs)
-    torch.autograd.backward(loss)
-    assert outputs["x"].dtype == outputs["y"].dtype == loss.dtype == decoded.xy_crop.dtype == torch.float32
-    assert loss.isfinite()
-    assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in model.parameters())
+    outputs, _, _ = under_autocast(tiny())
+    assert outputs["x"].dtype == outputs["y"].dtype == torch.float32
 
 
 # Mirroring, saving, learning

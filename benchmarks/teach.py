@@ -280,7 +280,7 @@ def _rows(plan: Plan, name: str, names: list[str]) -> Iterator[dict[str, Any]]:
     def mean(values: NDArray[np.float64]) -> dict[str, Any]:
         """Over labelled joints of all hands, the seeds averaged first; of photos also in each group."""
         sums = np.where(labeled, values.mean(axis=0), 0).sum(axis=1)
-        whole = finite(named(cluster_bootstrap(sums, labeled.sum(axis=1), groups)))
+        whole: dict[str, Any] = finite(named(cluster_bootstrap(sums, labeled.sum(axis=1), groups)))
         if name not in REAL:
             return whole
         of_groups = np.bincount(groups, sums) / np.bincount(groups, labeled.sum(axis=1))

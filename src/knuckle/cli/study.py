@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import typer
 
-from knuckle.cli.console import print_table, progress, say, say_first
-from knuckle.skeleton import GESTURES
+from knuckle.cli.console import progress, say, say_first
+from knuckle.cli.study_tables import print_comparison, print_study
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from knuckle.study.comparing import Question
-    from knuckle.study.design import Imbalance
-    from knuckle.study.run import Options, Study
+    from knuckle.study.run import Options
 
 FormatName = Literal["auto", "freihand", "rhd", "coco", "labelme", "yolo", "table"]
 
 MOST_SENTENCES: Final = 5
-
-
 ONE_MODEL: Final = "One model on base hands and own photos"
 TWO_MODELS: Final = "Two models on the same hands, instead"
 
@@ -164,7 +160,7 @@ def study(
         with progress(None, "hands") as update:
             found = run_study(plan, folder, options, update)
         notes = write_study(found, folder)  # before anything is printed: a reader that hangs up must not cost the files
-    _print_study(found)
+    print_study(found)
     _say_rest(out, (*found.notes, *notes), found.samples.findings, found.skipped)
 
 
@@ -176,27 +172,7 @@ def _compare(question: Question, options: Options, out: Path) -> None:
         with progress(None, "hands") as update:
             result = run_comparison(question, options, update)
         notes = write_comparison(result, folder)
-    parts = [result.found.overall, *result.found.gestures]
-    print_table(
-        ("part", "hands", "groups", "NME, A", "NME, B", "A - B", "p, Holm", "finding"),
-        [
-            (
-                part.name,
-                part.hands,
-                part.groups,
-                f"{pair.a:.4f}",
-                f"{pair.b:.4f}",
-                f"{pair.difference.estimate:+.4f}",
-                f"{pair.p_holm:.3g}",
-                pair.finding,
-            )
-            for part in parts
-            for pair in [part.pairs["nme"]]
-        ],
-        title=f"A is {question.a}, B is {question.b}",
-    )
-    for sentence in (*result.found.sentences(), *result.found.failures.sentences()):
-        typer.echo(sentence)
+    print_comparison(result)
     _say_rest(out, (*result.notes, *notes), (), result.skipped)
 
 
@@ -206,118 +182,3 @@ def _say_rest(out: Path, notes: Sequence[str], findings: Sequence[str], skipped:
     say_first(findings, "Missing or odd in own photos", MOST_SENTENCES, "listed in findings.txt")
     say_first(skipped, "Skipped, and in no number", MOST_SENTENCES, "listed in skipped.txt")
     say(f"Wrote {out}; open {out / 'report.html'}.")
-
-
-def _print_study(found: Study) -> None:
-    from knuckle.study.gestures import NUMBERING_NOTE
-    from knuckle.study.hypotheses import H1_WORDS, H2_WORDS
-
-    samples = found.samples
-    _print_imbalance({"base": samples.base_imbalance, "own": samples.own_imbalance})
-    typer.echo()
-    print_table(
-        ("set", "hands", "AUC", "EPE [px]", "PCK@0.2 (224 px)"),
-        [
-            (row["set"], row["hands"], *_signed(row["set"] == "difference", row, ("auc", "epe", "pck")))
-            for row in found.h1.rows()
-        ],
-        title="Hypothesis 1",
-    )
-    typer.echo(H1_WORDS)
-    typer.echo()
-    records = [row.record() for row in found.h2.rows]
-    print_table(
-        ("class", "base", "own", "AUC base", "base + own", "diff", "EPE base", "base + own", "diff", "by the rule"),
-        [
-            (
-                f"{record['class']:>2} {record['name']}",
-                record["base_hands"],
-                record["own_hands"],
-                *(text for metric in ("auc", "epe") for text in _three(record, metric)),
-                record["finding"],
-            )
-            for record in records
-        ],
-        title="Hypothesis 2",
-    )
-    typer.echo(H2_WORDS)
-    typer.echo(found.h2.verdict())
-    typer.echo(NUMBERING_NOTE)
-    if found.crops is not None:
-        typer.echo()
-        typer.echo("The crop of own photos")
-        for sentence in found.crops.sentences():
-            typer.echo(sentence)
-    _print_evidence(found)
-
-
-def _print_evidence(found: Study) -> None:
-    from knuckle.study.evidence_words import sentences
-    from knuckle.study.robustness_report import worst_factors
-
-    typer.echo()
-    part = found.evidence.epe
-    print_table(
-        ("class", "base", "own", "own - base [px]", "p", "p, Holm", "smallest p", "finding"),
-        [
-            (
-                f"{design.gesture:>2} {GESTURES[design.gesture]}",
-                design.base,
-                design.own,
-                *_numbers((row.difference.estimate, "+.2f"), (row.p, ".3f"), (row.p_holm, ".3f")),
-                *_numbers((design.smallest_p, ".4f")),
-                row.finding,
-            )
-            for design, row in zip(found.evidence.designs, part.rows, strict=True)
-        ],
-        title="What the evidence supports: own against base, EPE; sizes are groups",
-    )
-    for sentence in sentences(found.evidence):
-        typer.echo(sentence)
-    if found.training is not None:
-        typer.echo()
-        typer.echo("Error and training set")
-        for sentence in found.training.sentences():
-            typer.echo(sentence)
-    typer.echo()
-    typer.echo("Fails on")
-    for sentence in (*found.failures.sentences(), *worst_factors(found.robustness, "set")):
-        typer.echo(sentence)
-
-
-def _numbers(*values: tuple[float, str]) -> list[str]:
-    return ["" if math.isnan(value) else f"{value:{form}}" for value, form in values]
-
-
-def _print_imbalance(sets: dict[str, Imbalance]) -> None:
-    print_table(
-        ("set", "hands", "without a gesture", "classes", "effective classes", "chi-square", "p"),
-        [
-            (
-                name,
-                sum(found.counts),
-                found.unlabeled,
-                sum(count > 0 for count in found.counts),
-                f"{found.effective_classes:.1f} of 25",
-                f"{found.chi_square:.1f}",
-                f"{found.p_value:.2g}",
-            )
-            for name, found in sets.items()
-        ],
-        title="Balance of what was read, before the draw",
-    )
-
-
-def _signed(with_sign: bool, row: dict[str, float], metrics: tuple[str, ...]) -> list[str]:
-    digits = {"auc": 4, "epe": 3, "pck": 4}
-    return [f"{row[metric]:{'+' if with_sign else ''}.{digits[metric]}f}" for metric in metrics]
-
-
-def _three(record: dict[str, float], metric: str) -> tuple[str, str, str]:
-    """Base, base + own and the difference."""
-    digits = 4 if metric == "auc" else 3
-    return (
-        f"{record[f'{metric}_base']:.{digits}f}",
-        f"{record[f'{metric}_base_own']:.{digits}f}",
-        "" if math.isnan(record[f"{metric}_difference"]) else f"{record[f'{metric}_difference']:+.{digits}f}",
-    )

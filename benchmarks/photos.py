@@ -3,7 +3,7 @@
     python -m benchmarks.photos --photos PHOTOS/annotations.json --out benchmarks/results/photos.json
 
 PHOTOS are 120 frames of six videos with 240 hands, 16 of 21 joints labelled by hand; they may not be
-passed on, so only numbers come out. Four videos train `recipes/photos.yaml` from random weights, the
+passed on, so only numbers come out. Four videos train `recipes/photos_from_scratch.yaml` from random weights, the
 other two are measured; no epoch is chosen on them. Then the model predicts on the same two videos from
 their boxes, and the table that it writes is measured again.
 """
@@ -50,7 +50,7 @@ def measure(photos: Path, folder: Path) -> dict[str, Any]:
 
     knuckle_command("inspect", str(photos), "--out", str(folder / "look"))
     settings = ("--set", f"data.path={photos}", "--set", "data.validation=0", "--set", "device=cpu")
-    knuckle_command("train", "recipes/photos.yaml", *settings, "--out", str(run))
+    knuckle_command("train", "recipes/photos_from_scratch.yaml", *settings, "--out", str(run))
     knuckle_command("evaluate", str(run), str(run / "test.json"), "--out", str(folder / "test"))
     knuckle_command("evaluate", str(run), str(run / "train.json"), "--out", str(folder / "train"))
     found = folder / "found.csv"

@@ -17,6 +17,7 @@ PACKAGE = Path(__file__).parents[1] / "src" / "knuckle"
 STOREYS = (
     "cli",
     "quickstart",
+    "label",
     "study",
     "evaluate",
     "train",

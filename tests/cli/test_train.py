@@ -55,6 +55,20 @@ def test_a_run_is_made_once(recipe: Path, tmp_path: Path, capsys: pytest.Capture
     assert "--resume" in capsys.readouterr().err
 
 
+def test_from_a_model_without_a_section_model(recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first, second = tmp_path / "it's: first", tmp_path / "second"
+    assert main(["train", str(recipe), "--device", "cpu", "--out", str(first)]) == 0
+    content = yaml.safe_load(recipe.read_text())
+    del content["model"]
+    shorter = tmp_path / "shorter.yaml"
+    shorter.write_text(yaml.safe_dump(content))
+    command = ["train", str(shorter), "--from", str(first), "--device", "cpu"]
+    assert main([*command, "--out", str(second)]) == 0
+    assert yaml.safe_load((second / "recipe.yaml").read_text())["model"]["backbone"] == "test_byobnet"
+    assert main([*command, "--set", "model.size=64", "--out", str(tmp_path / "third")]) == 2
+    assert "model.size is 64 in the recipe and 32 in the model" in capsys.readouterr().err
+
+
 def test_an_interrupted_run_exits_with_130(
     recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -47,7 +47,7 @@ def test_recipes_are_immutable() -> None:
 
 
 def test_a_resolved_recipe_reads_back_as_itself(tmp_path: Path) -> None:
-    recipe = load_recipe(REPOSITORY / "recipes" / "photos.yaml")
+    recipe = load_recipe(REPOSITORY / "recipes" / "photos_from_scratch.yaml")
     assert check_recipe(recipe.plain(), "again") == recipe
 
 
@@ -228,6 +228,12 @@ def test_the_recipe_for_rendered_hands_never_shows_a_hand_twice_and_renders_on_t
     assert isinstance(recipe.data, Rendered)
     assert recipe.data.hands % recipe.train.batch == 0
     assert recipe.train.workers == 0
+
+
+def test_the_recipe_for_own_photos_leaves_the_network_to_the_model_it_starts_from() -> None:
+    recipe = load_recipe(REPOSITORY / "recipes" / "photos.yaml")
+    assert recipe.start == "light"
+    assert "model" not in recipe.model_fields_set
 
 
 def test_the_documentation_names_every_field() -> None:

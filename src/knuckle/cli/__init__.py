@@ -21,6 +21,7 @@ from knuckle.cli.doctor import doctor
 from knuckle.cli.evaluate import evaluate
 from knuckle.cli.export import export
 from knuckle.cli.inspect import inspect
+from knuckle.cli.label import label
 from knuckle.cli.predict import predict
 from knuckle.cli.quickstart import quickstart
 from knuckle.cli.render import render
@@ -75,7 +76,7 @@ def _before_the_verb(
         context.obj.debug = debug
 
 
-for verb in (quickstart, render, convert, inspect, train, evaluate, calibrate, export, predict, study, doctor):
+for verb in (quickstart, render, convert, inspect, train, evaluate, calibrate, export, predict, label, study, doctor):
     app.command()(verb)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Annotated
@@ -16,6 +17,14 @@ INTERRUPTED = 130
 def train(
     recipe: Annotated[Path, typer.Argument(help="The recipe, a YAML file; recipes/ holds some.")],
     out: Annotated[Path | None, typer.Option("--out", help="Folder for the run: models, curves, numbers.")] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            help="Go on from this model, with its network and crops: a run folder, .safetensors or MMPose .pth file, "
+            "or a shipped name; short for --set start=...",
+        ),
+    ] = None,
     overrides: Annotated[
         list[str] | None, typer.Option("--set", help="Change a field of the recipe: --set train.epochs=5. Repeatable.")
     ] = None,
@@ -34,11 +43,15 @@ def train(
 
     On several GPUs: torchrun --nproc-per-node 4 -m knuckle train ...
 
-    Example: knuckle train recipes/photos.yaml --set data.path=my_photos --out runs/photos
+    Example: knuckle train recipes/photos_from_scratch.yaml --set data.path=my_photos --out runs/photos
+
+    Example: knuckle train --from runs/photos recipes/photos.yaml --set data.path=labels.json --out runs/mine
     """
     from knuckle.train.recipe import load_recipe
 
     given = [*(overrides or []), *([f"device={device}"] if device else [])]
+    if start is not None:
+        given.append(f"start={json.dumps(start)}")  # a JSON text is a YAML text, whatever signs a path has
     checked = load_recipe(recipe, given)
     if dry_run:
         from knuckle.train.dry_run import dry_run as rehearse

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 import cv2
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, UInt8
 
 from knuckle.data.images import ImageError, read_image
 from knuckle.data.suspicions import Suspicion
@@ -99,12 +99,16 @@ class _Content(NamedTuple):
 def _content(path: Path) -> _Content:
     image = read_image(path)
     digest = hashlib.blake2b(path.read_bytes(), digest_size=16).digest()
+    return _Content(digest, (image.shape[1], image.shape[0]), thumbnail(image))
+
+
+def thumbnail(image: UInt8[np.ndarray, "h w 3"]) -> Float32[np.ndarray, " pixels"]:
+    """A picture as few grey levels, centred and of unit length, so that products are correlations; zeros if flat."""
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     small = cv2.resize(grey, (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA).astype(np.float32).ravel()
     small -= small.mean()
     norm = float(np.linalg.norm(small))
-    flat = norm < LEAST_CONTRAST * THUMBNAIL
-    return _Content(digest, (image.shape[1], image.shape[0]), np.zeros_like(small) if flat else small / norm)
+    return np.zeros_like(small) if norm < LEAST_CONTRAST * THUMBNAIL else small / np.float32(norm)
 
 
 def _wrong_sizes(hands: Hands, opened: list[tuple[int, _Content]]) -> Iterator[tuple[int, Suspicion]]:

@@ -204,32 +204,36 @@ def write_labelme(hands: Hands, path: Path) -> list[str]:
     hands = hands.replace(size=image_sizes(hands))
     box, lost = boxes_with_area(hands)
     hands = hands.replace(box=np.where(np.isnan(box), keypoint_extent(hands.xy), box))
-    existing = _existing_files(path)
+    existing = files_by_image(path)
     start = first_number(number for _, content in existing.values() for number in numbered_labels(content))
-    files = _file_names(path, hands.image.tolist(), existing)
+    files = file_names(path, hands.image.tolist(), existing)
     rows_of: dict[str, list[int]] = {}
     for row, name in enumerate(hands.image.tolist()):
         rows_of.setdefault(name, []).append(row)
     for name, rows in rows_of.items():
-        content = existing[name][1] if name in existing else _new_content(name, files[name].relative_to(path))
-        _write_file(files[name], content, hands[rows], start)
+        content = existing[name][1] if name in existing else new_content(name, files[name].relative_to(path))
+        write_content(files[name], with_hands(content, hands[rows], start))
     return lost + _lost(hands, [files[name].relative_to(path).as_posix() for name in hands.image.tolist()])
 
 
-def _existing_files(folder: Path) -> dict[str, tuple[Path, Record]]:
+def files_by_image(folder: Path) -> dict[str, tuple[Path, Record]]:
     """The Labelme files of a folder by their image's path relative to the folder."""
     existing = {}
     for file in sorted(folder.rglob("*.json")):
         try:
             content = read_file(file)
         except ValueError:
-            continue  # some other JSON file; `_file_names` refuses to overwrite it
+            continue  # some other JSON file; `file_names` refuses to overwrite it
         existing[_image_of(file, content, folder)] = (file, content)
     return existing
 
 
-def _file_names(folder: Path, images: list[str], existing: Mapping[str, tuple[Path, Record]]) -> dict[str, Path]:
-    """The file of each image: the one that is there, else one named after the image."""
+def file_names(folder: Path, images: list[str], existing: Mapping[str, tuple[Path, Record]]) -> dict[str, Path]:
+    """The file of each image: the one that is there, else one named after the image.
+
+    Raises:
+        ValueError: a file of that name is there and is not the image's Labelme file.
+    """
     files: dict[str, Path] = {name: file for name, (file, _) in existing.items()}
     taken = set(files.values())
     for name in dict.fromkeys(images):
@@ -246,7 +250,8 @@ def _file_names(folder: Path, images: list[str], existing: Mapping[str, tuple[Pa
     return files
 
 
-def _new_content(name: str, file: Path) -> Record:
+def new_content(name: str, file: Path) -> Record:
+    """What a file without a shape holds; image and file are named from the same folder."""
     inside = not (posixpath.isabs(name) or name.startswith("../"))
     return {
         "version": LABELME_VERSION,
@@ -259,8 +264,14 @@ def _new_content(name: str, file: Path) -> Record:
     }
 
 
-def _write_file(file: Path, content: Record, hands: Hands, start: int) -> None:
-    """Write the hands of one image over the readable ones in its file."""
+def with_hands(content: Record, hands: Hands, start: int) -> Record:
+    """What a file says with these hands of its image, at least one, in place of those that could be read from it.
+
+    Args:
+        content: what it says now.
+        hands: all of one image.
+        start: what numbered labels count from.
+    """
     before, _ = hands_of_file(content, start)
     replaced = {id(shape) for hand in before for shape in hand.shapes()}
     kept = [shape for shape in content["shapes"] if id(shape) not in replaced]
@@ -270,8 +281,12 @@ def _write_file(file: Path, content: Record, hands: Hands, start: int) -> None:
     shapes = [shape for hand, old in zip(hands, before, strict=True) for shape in _shapes(hand, old)]
     width, height = hands.size[0].tolist()
     size = {"imageHeight": height, "imageWidth": width} if width and height else {}
-    text = json.dumps(content | size | {"shapes": kept + shapes}, indent=2, ensure_ascii=False, allow_nan=False)
-    write_text(file, text + "\n")
+    return content | size | {"shapes": kept + shapes}
+
+
+def write_content(file: Path, content: Record) -> None:
+    """Write one Labelme file as a whole or not at all. ValueError where it cannot be written."""
+    write_text(file, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def _shapes(hand: Hands, old: HandShapes) -> Iterator[Record]:

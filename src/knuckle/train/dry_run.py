@@ -13,6 +13,7 @@ from knuckle.train.learner import start, take_step
 from knuckle.train.loop import build_method, load_shares, training_source
 from knuckle.train.parts import read_parts
 from knuckle.train.recipe import Recipe
+from knuckle.train.start import settle
 from knuckle.train.steps import batches_of_epoch
 
 
@@ -22,6 +23,7 @@ def dry_run(recipe: Recipe) -> list[tuple[str, str]]:
     Raises:
         ValueError: the recipe or its data is unfit, exactly as `train` would say.
     """
+    recipe = settle(recipe)
     with join_team(recipe.device) as team:
         parts = read_parts(recipe, team.device)
         method, spec = build_method(recipe)

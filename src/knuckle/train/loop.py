@@ -31,6 +31,7 @@ from knuckle.train.learner import Learner, save, start, take_step
 from knuckle.train.parts import Parts, names, read_parts, render_held_out, taught
 from knuckle.train.recipe import Recipe
 from knuckle.train.run_folder import check_run, open_run, record_data, record_environment
+from knuckle.train.start import settle, starting_model
 from knuckle.train.steps import Gradient, batches_of_epoch, in_order, stripe
 from knuckle.train.validation import is_better, validate
 
@@ -78,12 +79,14 @@ def train(recipe: Recipe, out: Path, *, resume: bool = False) -> Path:
         Interrupted: SIGINT or SIGTERM came; the run can be resumed.
         DivergenceError: more than `train.max_bad_steps` steps were not finite.
     """
+    recipe = settle(recipe)
     with join_team(recipe.device) as team:
         if team.leads:
             check_run(out, recipe, resume=resume)
         parts = read_parts(recipe, team.device)
         method, spec = build_method(recipe)
-        method.get_buffer("taught").copy_(torch.from_numpy(taught(parts.train)))
+        before = method.get_buffer("taught") if recipe.start is not None else False
+        method.get_buffer("taught").copy_(torch.from_numpy(taught(parts.train)) | before)
         if team.leads:
             open_run(out, recipe)
         parts = render_held_out(parts, recipe, out / "hands", team)
@@ -96,7 +99,7 @@ def train(recipe: Recipe, out: Path, *, resume: bool = False) -> Path:
 
 
 def build_method(recipe: Recipe) -> tuple[Method, ModelSpec]:
-    """The recipe's network with its first weights, random ones drawn from `train.seed`.
+    """The recipe's network with its first weights: those of the model it starts from, else drawn from `train.seed`.
 
     Raises:
         ValueError: the method, the backbone, an option or the weights cannot be had.
@@ -104,6 +107,8 @@ def build_method(recipe: Recipe) -> tuple[Method, ModelSpec]:
     if recipe.train.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is not reproducible without it
         torch.use_deterministic_algorithms(True)
+    if recipe.start is not None:
+        return starting_model(recipe)
     model = recipe.model
     rule = CropRule(model.size, model.padding, model.frame_padding, whole_image=recipe.data.crop == "full")
     spec = ModelSpec(method=model.method, backbone=model.backbone, rule=rule, options=dict(model.options))

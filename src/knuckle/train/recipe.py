@@ -274,8 +274,12 @@ def _known_device(name: str) -> str:
 
 
 class Recipe(Section):
-    """A whole training run."""
+    """A whole training run.
 
+    `start` names a trained model to go on from; then the section `model` need say nothing.
+    """
+
+    start: str | None = None
     data: Annotated[Data | Rendered, Field(discriminator="kind"), BeforeValidator(_with_kind)]
     model: Model = Model()
     augmentation: Augmentation = Augmentation.none()

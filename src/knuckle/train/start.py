@@ -1,0 +1,86 @@
+"""Going on from a trained model: its network, options and crops, under a recipe's data and schedule.
+
+A recipe names the model as `start`. What the recipe's section `model` says must then be true of that model; what
+it leaves out is taken from there. Only whether whole images or hands are cut out follows the recipe's data.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from knuckle.methods.base import Method
+from knuckle.methods.weights import ModelSpec
+from knuckle.predict.load import StoredModel, read_model, weights_file
+from knuckle.train.recipe import Model, Recipe
+
+
+def settle(recipe: Recipe) -> Recipe:
+    """The recipe with the section `model` of the network that it starts from; another recipe stays as it is.
+
+    Raises:
+        ValueError: the model cannot be read, or it is not the one that the section describes.
+    """
+    if recipe.start is None:
+        return recipe
+    spec = _stored(recipe.start).spec
+    model = Model(
+        method=spec.method,
+        backbone=spec.backbone,
+        size=spec.rule.size,
+        padding=spec.rule.padding,
+        frame_padding=spec.rule.frame_padding,
+        options=spec.options,
+    )
+    wrong = _disagreements(recipe.model, model)
+    if wrong:
+        raise ValueError(
+            f"the recipe does not fit {recipe.start}: {'; '.join(wrong)}. Leave the section model out of the recipe, "
+            "or start from another model."
+        )
+    return recipe.model_copy(update={"model": model})
+
+
+def starting_model(recipe: Recipe) -> tuple[Method, ModelSpec]:
+    """The network of `recipe.start` with its weights, and how to rebuild it.
+
+    Raises:
+        ValueError: the model cannot be read.
+    """
+    assert recipe.start is not None
+    stored = _stored(recipe.start)
+    torch.manual_seed(recipe.train.seed)
+    rule = replace(stored.spec.rule, whole_image=recipe.data.crop == "full")
+    return stored.method, replace(stored.spec, rule=rule)
+
+
+def _stored(name: str) -> StoredModel:
+    return read_model(weights_file(Path(name)))
+
+
+def _disagreements(asked: Model, model: Model) -> list[str]:
+    """A phrase for each field that the recipe gives and the model does not have so."""
+    wrong = []
+    for name in Model.model_fields:
+        if name not in asked.model_fields_set:
+            continue
+        given, known = getattr(asked, name), getattr(model, name)
+        if name == "weights":
+            if given is not None:
+                wrong.append(f"model.weights is {given}, but all weights come from the model")
+        elif name == "options":
+            wrong += [_phrase(f"options.{key}", given[key], known.get(key)) for key in _differing(given, known)]
+        elif given != known:
+            wrong.append(_phrase(name, given, known))
+    return wrong
+
+
+def _differing(given: dict[str, Any], known: dict[str, Any]) -> list[str]:
+    return [key for key, value in given.items() if key not in known or known[key] != value]
+
+
+def _phrase(name: str, given: object, known: object) -> str:
+    return f"model.{name} is {given} in the recipe and {'not set' if known is None else known} in the model"

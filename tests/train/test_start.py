@@ -1,0 +1,153 @@
+"""Going on from a model: its network and weights to the bit, its crops, and sentences where the recipe disagrees."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+import knuckle
+from knuckle.geometry import CropRule
+from knuckle.methods.weights import ModelSpec, build, load_model, save_model
+from knuckle.train import train
+from knuckle.train.dry_run import dry_run
+from knuckle.train.loop import build_method
+from knuckle.train.recipe import Recipe, check_recipe
+from knuckle.train.start import settle
+from tests.methods.mmpose_restated import checkpoint_0x, random_network
+from tests.train.tiny import drawn_hands
+
+SPEC = ModelSpec(
+    "heatmap", "test_byobnet", CropRule(size=32, padding=1.8, frame_padding=1.1), {"sigma": 1.5, "width": 8}
+)
+
+
+@pytest.fixture(scope="module")
+def labels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return drawn_hands(tmp_path_factory.mktemp("drawn"), 24)
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that was never taught joint 3."""
+    torch.manual_seed(5)
+    method = build(SPEC)
+    method.get_buffer("taught")[3] = False
+    path = tmp_path_factory.mktemp("model") / "first.safetensors"
+    save_model(path, method, SPEC, {})
+    return path
+
+
+def recipe_from(start: Path | str, labels: Path, model: dict[str, Any] | None = None, **training: Any) -> Recipe:
+    content = {
+        "start": str(start),
+        "data": {"path": str(labels), "validation": 0},
+        "train": {"epochs": 2, "batch": 8, **training},
+        "device": "cpu",
+    }
+    return check_recipe(content | ({} if model is None else {"model": model}), "r")
+
+
+def test_network_crops_and_weights_are_the_models(start: Path, labels: Path) -> None:
+    recipe = settle(recipe_from(start, labels))
+    method, spec = build_method(recipe)
+    assert spec == SPEC
+    stored, made = load_file(start), method.state_dict()
+    assert made.keys() == stored.keys()
+    assert all(torch.equal(made[name], tensor) for name, tensor in stored.items())
+    assert (recipe.model.size, recipe.model.padding, recipe.model.options) == (32, 1.8, {"sigma": 1.5, "width": 8})
+    whole = check_recipe({**recipe.plain(), "data": {"path": str(labels), "crop": "full"}}, "r")
+    assert build_method(settle(whole))[1].rule == replace(SPEC.rule, whole_image=True)
+
+
+def test_training_begins_at_the_models_weights(start: Path, labels: Path, tmp_path: Path) -> None:
+    train(recipe_from(start, labels, learning_rate=1e-12), tmp_path / "still")
+    before, after = load_file(start), load_file(tmp_path / "still" / "last.safetensors")
+    learned = [name for name in before if "running" not in name and "num_batches" not in name and name != "taught"]
+    assert len(learned) > 10
+    assert all(torch.allclose(before[name], after[name], atol=1e-8) for name in learned)
+    train(recipe_from(start, labels, learning_rate=1e-2), tmp_path / "moved")
+    moved = load_file(tmp_path / "moved" / "last.safetensors")
+    assert not any(torch.allclose(before[name], moved[name], atol=1e-5) for name in learned if "weight" in name)
+
+
+def test_joints_that_the_photos_lack_stay_known(start: Path, labels: Path, tmp_path: Path) -> None:
+    hands = knuckle.read(labels)
+    visibility = hands.visibility.copy()
+    visibility[:, 7] = 0
+    partly = labels.with_name("partly.json")
+    knuckle.write(hands.replace(visibility=visibility), partly)
+    train(recipe_from(start, partly, epochs=1), tmp_path / "run")
+    # 3 was never taught to the model, but the photos show it; 7 the other way round.
+    assert load_model(tmp_path / "run" / "last.safetensors")[0].get_buffer("taught").all()
+
+
+def test_the_run_folder_says_the_network_and_the_run_resumes(start: Path, labels: Path, tmp_path: Path) -> None:
+    train(recipe_from(start, labels), tmp_path / "whole")
+    train(recipe_from(start, labels, epochs=1), tmp_path / "parts")
+    train(recipe_from(start, labels), tmp_path / "parts", resume=True)
+    whole, parts = (load_file(tmp_path / name / "last.safetensors") for name in ("whole", "parts"))
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+    written = yaml.safe_load((tmp_path / "whole" / "recipe.yaml").read_text())
+    assert written["start"] == str(start)
+    assert written["model"]["backbone"] == "test_byobnet"
+    assert written["model"]["options"] == {"sigma": 1.5, "width": 8}
+    assert settle(check_recipe(written, "again")).plain() == written
+
+
+def test_a_dry_run_rehearses_it(start: Path, labels: Path) -> None:
+    assert dict(dry_run(recipe_from(start, labels)))["crops"] == "8 x 3 x 32 x 32"
+
+
+def test_what_the_recipe_says_of_the_model_must_be_true(start: Path, labels: Path) -> None:
+    fits = {"backbone": "test_byobnet", "size": 32, "weights": None, "options": {"sigma": 1.5}}
+    assert settle(recipe_from(start, labels, fits)).model.padding == 1.8
+    wrong = {"size": 64, "weights": "imagenet", "options": {"sigma": 2.0, "decoder": "dark"}}
+    with pytest.raises(ValueError, match="does not fit") as error:
+        settle(recipe_from(start, labels, wrong))
+    for phrase in (
+        "model.size is 64 in the recipe and 32 in the model",
+        "model.weights is imagenet, but all weights come from the model",
+        "model.options.sigma is 2.0 in the recipe and 1.5 in the model",
+        "model.options.decoder is dark in the recipe and not set in the model",
+        "Leave the section model out",
+    ):
+        assert phrase in str(error.value)
+    assert "padding" not in str(error.value)
+
+
+def test_a_run_without_a_start_stays_as_it_is(labels: Path) -> None:
+    recipe = check_recipe({"data": {"path": str(labels)}}, "r")
+    assert settle(recipe) is recipe
+
+
+def test_checkpoints_of_mmpose_keep_their_alignment(labels: Path, tmp_path: Path) -> None:
+    path = tmp_path / "res18_rhd2d_256x256.pth"
+    torch.save(checkpoint_0x(random_network(18, 256)), path)
+    recipe = settle(recipe_from(path, labels))
+    assert (recipe.model.backbone, recipe.model.size, recipe.model.padding) == ("resnet18", 256, 1.5)
+    assert build_method(recipe)[1].rule.alignment == "corner"
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("nowhere.safetensors", "there is no model nowhere.safetensors"),
+        ("model.onnx", "holds no weights to go on with"),
+        ("half.safetensors", "truncated or no safetensors file"),
+    ],
+)
+def test_what_is_no_model_to_go_on_from(
+    name: str, sentence: str, labels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for broken in ("model.onnx", "half.safetensors"):
+        Path(broken).write_bytes(b"\x10\0\0")
+    with pytest.raises(ValueError, match=sentence):
+        train(recipe_from(name, labels), tmp_path / "run")
+    assert not (tmp_path / "run").exists()

@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from knuckle.data.images import ImageError, image_size, read_image
+from knuckle.data.images import ImageError, decode_image, image_size, read_image
 
 EXIF_ORIENTATION = 0x0112
 
@@ -215,3 +215,16 @@ def test_the_bomb_is_refused_by_its_header_too(tmp_path: Path) -> None:
     path.write_bytes(png_claiming(40000, 40000))
     with pytest.raises(ImageError, match="more than 100 million"):
         image_size(path)
+
+
+def test_bytes_in_memory_are_read_as_the_file_would_be(tmp_path: Path) -> None:
+    turned = Image.Exif()
+    turned[EXIF_ORIENTATION] = 6
+    data = encoded(Image.fromarray(picture()), "JPEG", exif=turned)
+    (tmp_path / "a.jpg").write_bytes(data)
+    np.testing.assert_array_equal(decode_image(data, "a.jpg"), read_image(tmp_path / "a.jpg"))
+    assert decode_image(data, "a.jpg").shape == (64, 48, 3)
+    with pytest.raises(ImageError, match=r"b\.jpg claims 48 x 64 pixels, more than 0 million"):
+        decode_image(data, "b.jpg", 48 * 64 - 1)
+    with pytest.raises(ImageError, match=r"b\.jpg is cut off"):
+        decode_image(data[:-5], "b.jpg")

@@ -25,6 +25,7 @@ from knuckle.cli.label import label
 from knuckle.cli.predict import predict
 from knuckle.cli.quickstart import quickstart
 from knuckle.cli.render import render
+from knuckle.cli.serve import serve
 from knuckle.cli.study import study
 from knuckle.cli.train import train
 
@@ -76,7 +77,11 @@ def _before_the_verb(
         context.obj.debug = debug
 
 
-for verb in (quickstart, render, convert, inspect, train, evaluate, calibrate, export, predict, label, study, doctor):
+VERBS: Final = (
+    *(quickstart, render, convert, inspect, train, evaluate, calibrate, export, predict, label, serve, study),
+    doctor,
+)
+for verb in VERBS:
     app.command()(verb)
 
 

@@ -6,6 +6,7 @@ refused before its pixels are decoded, so that a half-grey picture never reaches
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Final
 
@@ -13,7 +14,7 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
-from knuckle.formats.image_header import header_size_wh
+from knuckle.formats.image_header import header_size_wh, size_in
 
 MAX_PIXELS: Final = 100_000_000
 """Larger images are refused undecoded: a few kilobytes can claim to be gigabytes of pixels."""
@@ -45,6 +46,29 @@ def read_image(path: str | Path) -> UInt8[np.ndarray, "h w 3"]:
         data = path.read_bytes()
     except OSError as error:
         raise ImageError(f"{path} cannot be read ({error.strerror or error}).") from error
+    return _decode(data, str(path))
+
+
+def decode_image(data: bytes, name: str, most_pixels: int = MAX_PIXELS) -> UInt8[np.ndarray, "h w 3"]:
+    """The pixels of an image file that is in memory, as `read_image` gives those of one on disk.
+
+    Args:
+        data: the file's bytes.
+        name: what to call it in a message.
+        most_pixels: larger images are refused undecoded.
+
+    Raises:
+        ImageError: as `read_image`.
+    """
+    try:
+        size_wh = size_in(io.BytesIO(data), name)
+    except ValueError as error:
+        raise ImageError(str(error)) from error
+    _refuse_large(name, size_wh, most_pixels)
+    return _decode(data, name)
+
+
+def _decode(data: bytes, path: str) -> UInt8[np.ndarray, "h w 3"]:
     if not _is_whole(data):
         raise ImageError(f"{path} is cut off: the end of the image is missing; copy it again from its source.")
     flags = cv2.IMREAD_COLOR if data.startswith(_JPEG) else cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
@@ -72,14 +96,19 @@ def image_size(path: str | Path) -> tuple[int, int]:
 
 def _checked_size(path: Path) -> tuple[int, int]:
     try:
-        width, height = header_size_wh(path)
+        size_wh = header_size_wh(path)
     except ValueError as error:
         raise ImageError(str(error)) from error
-    if width * height > MAX_PIXELS:
+    _refuse_large(str(path), size_wh, MAX_PIXELS)
+    return size_wh
+
+
+def _refuse_large(name: str, size_wh: tuple[int, int], most_pixels: int) -> None:
+    width, height = size_wh
+    if width * height > most_pixels:
         raise ImageError(
-            f"{path} claims {width} x {height} pixels, more than {MAX_PIXELS // 10**6} million; save a smaller copy."
+            f"{name} claims {width} x {height} pixels, more than {most_pixels // 10**6} million; save a smaller copy."
         )
-    return width, height
 
 
 def _is_whole(data: bytes) -> bool:

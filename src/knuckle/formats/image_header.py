@@ -29,15 +29,21 @@ def header_size_wh(path: Path) -> tuple[int, int]:
     """
     try:
         with path.open("rb") as stream:
-            size_wh = _size(stream)
+            return size_in(stream, str(path))
     except OSError as error:
         raise ValueError(f"{path} cannot be read ({error.strerror or error}).") from error
+
+
+def size_in(stream: BinaryIO, name: str) -> tuple[int, int]:
+    """As `header_size_wh`, of a file that is open already and called `name` in messages."""
+    try:
+        size_wh = _size(stream)
     except (struct.error, IndexError) as error:
-        raise ValueError(f"{path} is cut off before its image size.") from error
+        raise ValueError(f"{name} is cut off before its image size.") from error
     if size_wh is None:
-        raise ValueError(f"{path} is not a PNG, JPEG, BMP or WebP image.")
+        raise ValueError(f"{name} is not a PNG, JPEG, BMP or WebP image.")
     if min(size_wh) < 1:
-        raise ValueError(f"{path} says that it is {size_wh[0]} x {size_wh[1]} pixels large, so it holds no image.")
+        raise ValueError(f"{name} says that it is {size_wh[0]} x {size_wh[1]} pixels large, so it holds no image.")
     return size_wh
 
 

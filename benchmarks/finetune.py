@@ -76,7 +76,7 @@ def fine_tune(hands: Hands, held_out: list[int], model: str, overrides: list[str
     began = time.perf_counter()
     run = train(recipe, folder / "run")
     seconds = time.perf_counter() - began
-    models = {"before": model, "after": run}
+    models: dict[str, str | Path] = {"before": model, "after": run}
     return {
         "photos": len(np.unique(hands.image[~away])),
         "hands": int((~away).sum()),

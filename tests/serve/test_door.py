@@ -195,14 +195,14 @@ def test_only_so_many_connections_are_open() -> None:
     with running(limits=Limits(seconds=5.0, connections=3)) as server:
         idle = [socket.create_connection(("127.0.0.1", server.server_port), timeout=5) for _ in range(3)]
         deadline = time.monotonic() + 5
-        while server.open_connections._value and time.monotonic() < deadline:  # type: ignore[attr-defined]
+        while server.open_connections._value and time.monotonic() < deadline:
             time.sleep(0.01)
         with socket.create_connection(("127.0.0.1", server.server_port), timeout=5) as extra:
             assert extra.recv(100) == b""
         for connection in idle:
             connection.close()
         deadline = time.monotonic() + 5
-        while server.open_connections._value < 3 and time.monotonic() < deadline:  # type: ignore[attr-defined]
+        while server.open_connections._value < 3 and time.monotonic() < deadline:
             time.sleep(0.01)
         assert ask(server, "GET", "/about").status == 200
 

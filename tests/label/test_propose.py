@@ -110,8 +110,17 @@ def test_uncertainty_is_measured_by_what_the_model_offers(photos: Path) -> None:
     expected = np.sqrt(np.trace(hands.covariance[0].mean(axis=0))) / side
     assert proposal.measure == "covariance"
     assert proposal.uncertainty == pytest.approx(expected, rel=1e-4)
+    places = np.array([[0, 0, 90, 90], [10, 10, 50, 50]], dtype=np.float32)  # deviations are stated in crop pixels
+    propose(waiting(sheets_of(photos))[:1], glow(), "m", {photos / "v0" / "1.png": places})
+    two = sheets_of(photos)[1]
+    assert two.proposal is not None
+    assert two.hands.covariance is not None
+    sides = (two.hands.box[:, 2:] - two.hands.box[:, :2]).max(axis=1)
+    each = np.sqrt(np.trace(two.hands.covariance.mean(axis=1), axis1=1, axis2=2)) / sides
+    assert two.proposal.hand == each.argmax() == 0
+    assert two.proposal.uncertainty == pytest.approx(each.max(), rel=1e-4)
     propose(waiting(sheets_of(photos)), glow(sigma=False), "m", "full")
-    other = sheets_of(photos)[1].proposal
+    other = sheets_of(photos)[2].proposal
     assert other is not None
     # The model's hand is drawn around the light and not mirrored with it, so both answers differ by its asymmetry.
     assert other.measure == "mirror"

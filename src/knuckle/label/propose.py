@@ -71,7 +71,7 @@ def propose(
             hands = predictor.predict(image, places)
             if len(hands):
                 measure, uncertainty = uncertainties(hands, image, predictor, whole=isinstance(places, str))
-                proposal = Proposal(model, measure, float(uncertainty.max()))
+                proposal = Proposal(model, measure, float(uncertainty.max()), int(uncertainty.argmax()))
                 sheet.propose(_as_label(hands, sheet), proposal)
         except ValueError as error:
             written.skipped.append(_named(sheet.image, str(error)))

@@ -49,11 +49,13 @@ class Proposal:
         model: the model's name, as it was given.
         measure: how uncertainty was measured.
         uncertainty: of the least certain hand.
+        hand: which of the photo's hands that is, from 0.
     """
 
     model: str
     measure: Measure
     uncertainty: float
+    hand: int
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,7 @@ class Sheet:
             "model": proposal.model,
             "measure": proposal.measure,
             "uncertainty": round(proposal.uncertainty, 6),
+            "hand": proposal.hand,
             "shapes": _digest(content),
         }
         write_content(self.file, content | {MARK: mark})
@@ -132,7 +135,7 @@ def _sheet(folder: Path, image: Path, name: str, existing: Mapping[str, tuple[Pa
         return Sheet(image, name, file, content, "empty", Hands.empty(), None, start)
     file, content = existing[name]
     hands = read_labelme(file, None, Problems("stop"))
-    proposal = _proposal(content)
+    proposal = _proposal(content, len(hands))
     return Sheet(image, name, file, content, _state(content, hands, proposal), hands, proposal, start)
 
 
@@ -150,16 +153,18 @@ def _is_marked(content: Record) -> bool:
     return isinstance(content.get(MARK), dict) or (isinstance(flags, dict) and flags.get(CHECKED) is True)
 
 
-def _proposal(content: Record) -> Proposal | None:
+def _proposal(content: Record, hands: int) -> Proposal | None:
     """What the mark says; None where there is none, or a person has changed or confirmed the labels."""
     mark, flags = content.get(MARK), content.get("flags")
     if not isinstance(mark, dict) or (isinstance(flags, dict) and flags.get(CHECKED) is True):
         return None
     measure: Any = mark.get("measure")
-    uncertainty = mark.get("uncertainty")
+    uncertainty, hand = mark.get("uncertainty"), mark.get("hand")
     if measure not in get_args(Measure) or not isinstance(uncertainty, int | float):
         return None
-    return None if mark.get("shapes") != _digest(content) else Proposal(str(mark.get("model")), measure, uncertainty)
+    if not isinstance(hand, int) or not 0 <= hand < hands or mark.get("shapes") != _digest(content):
+        return None
+    return Proposal(str(mark.get("model")), measure, uncertainty, hand)
 
 
 def _digest(content: Record) -> str:

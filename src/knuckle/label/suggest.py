@@ -39,7 +39,7 @@ class Suggestion:
         image: its path from the folder of photos.
         uncertainty: of its least certain hand, by `measure`.
         measure: see `knuckle.label.uncertainty`.
-        gesture: what its first hand seems to show, or "unsure".
+        gesture: what that hand seems to show, or "unsure".
         gesture_confidence: of the likeliest gesture.
         scene: number of its scene.
         scene_photos: how many photos look like it, itself included.
@@ -85,7 +85,7 @@ def suggest(sheets: Sequence[Sheet], scenes: Int64[np.ndarray, " n"], count: int
             f"the proposals come from {' and '.join(sources)}, whose uncertainties cannot be compared; "
             "add --renew to predict all that nobody has touched again with one model."
         )
-    gestures = propose(Hands.concat([sheets[row].hands[0] for row in rows]))
+    gestures = propose(Hands.concat([sheets[row].hands[at.hand] for row, at in zip(rows, proposals, strict=True)]))
     known = Counter(scenes[row] for row, sheet in enumerate(sheets) if sheet.state == "checked")
     uncertainty = np.array([proposal.uncertainty for proposal in proposals])
     chosen = spread_choice(uncertainty, gestures.gesture.astype(np.int64), scenes[rows], known, count)

@@ -64,9 +64,13 @@ class Light(Method):
     def __init__(self, size: int) -> None:
         super().__init__(size, "center")
 
-    def forward(self, images: Tensor) -> Outputs:
+    def features_of(self, images: Tensor) -> Tensor:
+        """The grey levels."""
+        return images.double()
+
+    def outputs_of(self, features: Tensor) -> Outputs:
         """Centre and width of the light."""
-        light = (images[:, 0].double() - 96).clamp(min=0) + 1e-3
+        light = (features[:, 0] - 96).clamp(min=0) + 1e-3
         steps = torch.arange(self.size, dtype=torch.float64)
         share_x, share_y = light.sum(1), light.sum(2)
         total = light.sum((1, 2))[:, None]

@@ -32,12 +32,13 @@ def test_defaults_are_neutral() -> None:
     assert hands.gesture.tolist() == [-1, -1]
     assert hands.size.tolist() == [[0, 0], [0, 0]]
     assert hands.box.tolist() == [[1, 1, 1, 1]] * 2
-    assert [hands.covariance, hands.confidence, hands.score, hands.root] == [None] * 4
+    assert [hands.covariance, hands.confidence, hands.score, hands.side_probability, hands.root] == [None] * 5
     assert hands.group[0] != hands.group[1]
 
 
 def test_dtypes_and_shapes_are_the_documented_ones() -> None:
-    hands = make_hands(3, covariance=np.zeros((3, 21, 2, 2)), confidence=np.ones((3, 21)), score=np.ones(3))
+    predicted = {"covariance": np.zeros((3, 21, 2, 2)), "confidence": np.ones((3, 21)), "score": np.ones(3)}
+    hands = make_hands(3, **predicted, side_probability=np.ones(3))
     expected = {
         "xy": (np.float32, (3, 21, 2)),
         "visibility": (np.uint8, (3, 21)),
@@ -49,6 +50,7 @@ def test_dtypes_and_shapes_are_the_documented_ones() -> None:
         "covariance": (np.float32, (3, 21, 2, 2)),
         "confidence": (np.float32, (3, 21)),
         "score": (np.float32, (3,)),
+        "side_probability": (np.float32, (3,)),
     }
     for name, (dtype, shape) in expected.items():
         column = getattr(hands, name)
@@ -107,6 +109,7 @@ def test_given_arrays_stay_the_callers() -> None:
         ({"box": np.tile([10, 10, 5, 20], (4, 1))}, "box must be finite"),
         ({"box": np.tile([10, np.nan, 15, 20], (4, 1))}, "but row 0 has"),
         ({"score": [0, 1, 1.5, 0]}, "score must lie in 0..1, got 1.5"),
+        ({"side_probability": [0, 1, -0.5, 0]}, "side_probability must lie in 0..1, got -0.5"),
         ({"confidence": np.full((4, 21), -0.1)}, "confidence must lie in 0..1"),
         ({"covariance": np.zeros((4, 21, 2))}, "covariance must have shape"),
         ({"image": "photo.jpg"}, "image must be a sequence"),
@@ -141,12 +144,13 @@ def test_concat_puts_parts_back_together(n: int, seed: int, cut: int) -> None:
 
 
 def test_concat_of_different_roots_and_columns() -> None:
-    one = make_hands(2, root="/data/one", score=np.ones(2))
-    two = make_hands(2, root="/data/two")
+    one = make_hands(2, root="/data/one", score=np.ones(2), side_probability=[0.5, 0.75])
+    two = make_hands(2, root="/data/two", side_probability=[np.nan, 1])
     joined = Hands.concat([one, two])
     assert joined.paths() == one.paths() + two.paths()
     assert joined.paths()[3] == Path("/data/two/photo0.jpg")
     assert joined.score is None
+    np.testing.assert_array_equal(joined.side_probability, [0.5, 0.75, np.nan, 1])
     assert len(Hands.concat([])) == 0
 
 
@@ -157,14 +161,17 @@ def test_replace_and_equality() -> None:
     assert moved.replace(xy=hands.xy) == hands
     assert hands.replace(root="elsewhere") == hands
     assert hands.replace(score=np.ones(3)) != hands
+    assert hands.replace(side_probability=np.ones(3)) != hands
     assert hands != 3
 
 
 @given(seed=st.integers(0, 999))
 @settings(max_examples=30)
 def test_mirroring_twice_is_the_identity(seed: int) -> None:
-    hands = make_hands(3, seed, side=[-1, 0, 1], covariance=np.random.default_rng(seed).normal(size=(3, 21, 2, 2)))
+    covariance = np.random.default_rng(seed).normal(size=(3, 21, 2, 2))
+    hands = make_hands(3, seed, side=[-1, 0, 1], covariance=covariance, side_probability=[np.nan, 0.75, 1])
     mirrored = hands.mirrored()
+    np.testing.assert_array_equal(mirrored.side_probability, hands.side_probability)
     assert mirrored.side.tolist() == [-1, 1, 0]
     np.testing.assert_allclose(mirrored.xy[..., 0], 119 - hands.xy[..., 0], rtol=1e-6)
     back = mirrored.mirrored()
@@ -188,12 +195,14 @@ def test_keypoint_extent() -> None:
 
 def test_to_frame_is_long() -> None:
     pytest.importorskip("pandas")
-    hands = make_hands(3, score=[0.1, 0.2, 0.3], covariance=np.ones((3, 21, 2, 2)))
+    predicted = {"score": [0.1, 0.2, 0.3], "side_probability": [0.5, 0.75, 1], "covariance": np.ones((3, 21, 2, 2))}
+    hands = make_hands(3, **predicted)
     frame = hands.to_frame()
     assert len(frame) == hands.labeled.sum()
     row = frame.iloc[-1]
     assert hands.xy[int(row["hand"]), int(row["joint"]), 1] == np.float32(row["y"])
-    assert {"variance_x", "covariance_xy", "score", "joint_name"} <= set(frame.columns)
+    assert (row["score"], row["side_probability"]) == (np.float32(0.3), 1)
+    assert {"variance_x", "covariance_xy", "joint_name"} <= set(frame.columns)
 
 
 def test_public_name() -> None:

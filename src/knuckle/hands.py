@@ -44,8 +44,11 @@ _COLUMNS: Final[dict[str, tuple[tuple[int, ...], type[np.generic]]]] = {
     "covariance": ((NUM_JOINTS, 2, 2), np.float32),
     "confidence": ((NUM_JOINTS,), np.float32),
     "score": ((), np.float32),
+    "side_probability": ((), np.float32),
 }
-OPTIONAL_COLUMNS: Final = ("covariance", "confidence", "score")
+OPTIONAL_COLUMNS: Final = ("covariance", "confidence", "score", "side_probability")
+PER_HAND: Final = ("score", "side_probability")
+"""The optional columns with one number a hand."""
 
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)
@@ -68,6 +71,8 @@ class Hands:
         confidence: (n, 21) float32 or None, calibrated probability that the predicted point lies
             within 0.05 x the longer side of `box` of the truth.
         score: (n,) float32 or None, probability that this is a hand.
+        side_probability: (n,) float32 or None, probability that a hand is of the predicted `side`, if it is a
+            hand; NaN where the side is unknown.
         root: folder that relative image paths start from, or None for the working directory.
 
     Arrays are copied and made read-only. Two Hands are equal when every column is; `root` is
@@ -88,6 +93,7 @@ class Hands:
     covariance: Float32[np.ndarray, "n 21 2 2"] | None = None
     confidence: Float32[np.ndarray, "n 21"] | None = None
     score: Float32[np.ndarray, " n"] | None = None
+    side_probability: Float32[np.ndarray, " n"] | None = None
     root: Path | None = None
 
     def __init__(
@@ -104,6 +110,7 @@ class Hands:
         covariance: ArrayLike | None = None,
         confidence: ArrayLike | None = None,
         score: ArrayLike | None = None,
+        side_probability: ArrayLike | None = None,
         root: str | Path | None = None,
     ) -> None:
         names = _image_names(image)
@@ -117,7 +124,8 @@ class Hands:
             columns[name] = _column(name, _full(name, n, neutral) if value is None else value, n)
         columns["group"] = _column("group", _groups_by_image(names) if group is None else group, n)
         columns["box"] = _column("box", keypoint_extent(_given(columns["xy"])) if box is None else box, n)
-        for name, value in (("covariance", covariance), ("confidence", confidence), ("score", score)):
+        predicted = (covariance, confidence, score, side_probability)
+        for name, value in zip(OPTIONAL_COLUMNS, predicted, strict=True):
             columns[name] = None if value is None else _column(name, value, n)
         _check_ranges(columns)
         object.__setattr__(self, "image", names)
@@ -193,7 +201,7 @@ class Hands:
         """A long pandas table, one row a labelled keypoint.
 
         Columns: hand, image, joint, joint_name, x, y, visibility, side, gesture, group, and
-        variance_x, variance_y, covariance_xy, confidence, score where the hands have them.
+        variance_x, variance_y, covariance_xy, confidence, score, side_probability where the hands have them.
 
         Raises:
             ImportError: pandas is not installed.
@@ -221,6 +229,8 @@ class Hands:
             table["confidence"] = self.confidence[hand, joint]
         if self.score is not None:
             table["score"] = self.score[hand]
+        if self.side_probability is not None:
+            table["side_probability"] = self.side_probability[hand]
         return pandas.DataFrame(table)
 
     def __len__(self) -> int:
@@ -364,7 +374,7 @@ def _check_ranges(columns: dict[str, NDArray[Any] | None]) -> None:
         raise ValueError(
             f"box must be finite x1 <= x2 and y1 <= y2 (or all NaN), but row {row} has {box[row].tolist()}."
         )
-    for name in ("confidence", "score"):
+    for name in ("confidence", "score", "side_probability"):
         probability = columns[name]
         # NaN stands for a value that nobody computed, as for an unlabelled joint.
         if probability is None:

@@ -13,6 +13,7 @@ from knuckle.export import Crops
 from knuckle.geometry import CropRule
 from knuckle.hands import Hands
 from knuckle.methods.flow import RealNVP
+from knuckle.methods.hand_head import HandHead
 from knuckle.methods.weights import ModelSpec, build
 from knuckle.metrics.conformal import Calibration
 from knuckle.predict.load import StoredModel
@@ -40,6 +41,19 @@ def stored(method: str, calibration: Calibration | None = None, *, size: int = S
         network.train()(torch.from_numpy(noise(8, size)).permute(0, 3, 1, 2))
     network.get_buffer("taught")[UNTAUGHT] = False
     return StoredModel(network.eval(), spec, {}, calibration)
+
+
+def with_hand_head(model: StoredModel) -> StoredModel:
+    """The model with a hand head whose logits are of the size of 1 on `noise`."""
+    crops = torch.from_numpy(noise(8, model.spec.rule.size)).permute(0, 3, 1, 2)
+    with torch.no_grad():
+        maps = model.method.features_of(crops)
+        head = HandHead(maps.shape[1], 2)
+        weight = head.get_buffer("weight").normal_()
+        weight /= head(maps).std(dim=0)[:, None]
+        head.get_buffer("bias").copy_(-head(maps).mean(dim=0))
+    model.method.hand_head = head
+    return model
 
 
 def noise(count: int, size: int = SIZE) -> UInt8[np.ndarray, "n S S 3"]:

@@ -16,7 +16,7 @@ from knuckle.methods import METHODS
 from knuckle.methods.weights import save_model
 from knuckle.predict.onnx_engine import load_onnx
 from knuckle.predict.torch_engine import TorchEngine
-from tests.export.models import SIZE, UNTAUGHT, calibration, noise, noise_crops, stored
+from tests.export.models import SIZE, UNTAUGHT, calibration, noise, noise_crops, stored, with_hand_head
 
 SMALL: dict[str, dict[str, Any]] = {
     "heatmap": {"width": 8},
@@ -124,3 +124,35 @@ def test_with_the_flip_test_a_mirrored_photo_gives_mirrored_keypoints(
 def test_a_wrong_name_is_refused_at_once(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"ends in \.onnx"):
         export_onnx(stored("rle"), tmp_path / "m.bin")
+
+
+@pytest.mark.parametrize("method", SMALL)
+def test_a_hand_head_says_the_same_in_both(tmp_path: Path, method: str) -> None:
+    model = with_hand_head(stored(method, **SMALL[method]))
+    export_onnx(model, tmp_path / "m.onnx")
+    loaded, engine, crops = load_onnx(tmp_path / "m.onnx", "cpu"), TorchEngine(model.method), noise_crops()
+    for found in verify(engine, loaded, crops):
+        assert found.probability is not None
+        assert found.probability < 1e-4
+    for flip_test in (False, True):
+        points = engine.find(crops.pixels, flip_test)
+        mirrored = loaded.engine.find(np.ascontiguousarray(crops.pixels[:, :, ::-1]), flip_test)
+        assert points.score is not None
+        assert points.left is not None
+        assert mirrored.score is not None
+        assert mirrored.left is not None
+        assert np.ptp(points.score) > 0.05, "the head must tell the crops apart"
+        assert bool(np.abs(points.left - (1 - mirrored.left)).max() < 1e-4) == flip_test
+        assert bool(np.abs(points.score - mirrored.score).max() < 1e-4) == flip_test
+
+
+def test_a_model_without_a_hand_head_has_no_such_outputs(tmp_path: Path) -> None:
+    model = stored("heatmap", width=8)
+    export_onnx(model, tmp_path / "m.onnx")
+    loaded = load_onnx(tmp_path / "m.onnx", "cpu")
+    assert set(loaded.engine.outputs(noise(2), False)) == {"xy_crop"}
+    points = loaded.engine.find(noise(2), True)
+    assert (points.score, points.left) == (None, None)
+    engine = TorchEngine(model.method)
+    assert verify(engine, loaded, noise_crops())[0].probability is None
+    assert verify(TorchEngine(with_hand_head(model).method), loaded, noise_crops())[0].probability == np.inf

@@ -16,7 +16,7 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from knuckle.formats import Format, read, read_checked
-from knuckle.hands import Hands, keypoint_extent
+from knuckle.hands import OPTIONAL_COLUMNS, Hands, keypoint_extent
 
 SIZES = {"a.jpg": (640, 480), "sub/b.png": (224, 224), "sub/a.jpg": (1001, 333), "c d.png": (37, 53)}
 """Image names and their width and height: subfolders, equal stems, a space."""
@@ -60,7 +60,7 @@ def random_hands(draw: st.DrawFn, *, in_frame: bool = False, predicted: bool = T
     Args:
         draw: hypothesis's.
         in_frame: keypoints and boxes lie in the frame.
-        predicted: whether covariance, confidence and score may be there.
+        predicted: whether predicted columns may be there.
     """
     names = draw(st.lists(st.sampled_from(sorted(SIZES)), max_size=4))
     n = len(names)
@@ -91,9 +91,11 @@ def _predictions(draw: st.DrawFn, n: int) -> dict[str, NDArray[np.float32]]:
     probability = st.floats(0, 1, width=32) | st.just(float("nan"))
     confidence = draw(arrays(np.float32, (n, 21), elements=probability))
     score = draw(arrays(np.float32, n, elements=probability))
+    side = draw(arrays(np.float32, n, elements=probability))
     terms = draw(arrays(np.float32, (n, 21, 3), elements=st.floats(0, 1e4, width=32)))
-    confidence[0, 0], score[0] = 0.25, 0.5
-    return {"confidence": confidence, "score": score, "covariance": terms[..., [0, 1, 1, 2]].reshape(n, 21, 2, 2)}
+    confidence[0, 0], score[0], side[0] = 0.25, 0.5, 0.75
+    covariance = terms[..., [0, 1, 1, 2]].reshape(n, 21, 2, 2)
+    return {"confidence": confidence, "score": score, "side_probability": side, "covariance": covariance}
 
 
 def box_as_held(hands: Hands) -> Hands:
@@ -106,7 +108,7 @@ def box_as_held(hands: Hands) -> Hands:
 
 def without_empty_columns(hands: Hands) -> Hands:
     """Predicted columns without a number count as missing."""
-    columns = {name: getattr(hands, name) for name in ("covariance", "confidence", "score")}
+    columns = {name: getattr(hands, name) for name in OPTIONAL_COLUMNS}
     return hands.replace(**{n: None if c is None or np.isnan(c).all() else c for n, c in columns.items()})
 
 

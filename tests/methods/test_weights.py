@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from knuckle.geometry import CropRule
 from knuckle.methods import Method
+from knuckle.methods.hand_head import HandHead
 from knuckle.methods.weights import FILE_VERSION, ModelSpec, build, load_calibration, load_model, save_model
 from knuckle.metrics import Calibration
 from knuckle.metrics.conformal import fit
@@ -38,6 +39,12 @@ def method() -> Method:
 def path(method: Method, tmp_path: Path) -> Path:
     save_model(tmp_path / "new" / "model.safetensors", method, SPEC, NOTES)
     return tmp_path / "new" / "model.safetensors"
+
+
+def header_of(path: Path) -> dict[str, Any]:
+    with safe_open(path, framework="pt") as file:
+        header: dict[str, Any] = json.loads(file.metadata()["knuckle"])
+    return header
 
 
 def rewrite(path: Path, tensors: dict[str, torch.Tensor] | None = None, **header: Any) -> None:
@@ -111,7 +118,7 @@ def test_files_of_other_programs(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("header", "sentence"),
     [
-        ({"version": FILE_VERSION + 1}, "has layout 2, this knuckle reads up to 1; update knuckle"),
+        ({"version": FILE_VERSION + 1}, "has layout 3, this knuckle reads up to 2; update knuckle"),
         ({"version": "new"}, "describes no model"),
         ({"method": "telepathy"}, "no method named 'telepathy'; choose one of heatmap"),
         ({"rule": {"size": 64, "colour": 3}}, "describes no model"),
@@ -174,3 +181,46 @@ def test_a_damaged_calibration(method: Method, path: Path, calibration: Calibrat
         load_calibration(path)
     with pytest.raises(ValueError, match="is no file"):
         load_calibration(path.with_name("missing.safetensors"))
+
+
+@pytest.fixture
+def with_head() -> Method:
+    torch.manual_seed(1)
+    method = build(SPEC).eval()
+    head = HandHead(method.features_of(torch.zeros(1, 3, 64, 64)).shape[1], 2)
+    for buffer in head.buffers():
+        buffer.normal_()
+    method.hand_head = head
+    return method
+
+
+def test_a_hand_head_goes_with_the_model(with_head: Method, path: Path) -> None:
+    plain = path.read_bytes()
+    assert load_model(path)[0].hand_head is None
+    save_model(path, with_head, SPEC, NOTES)
+    loaded, spec, notes = load_model(path)
+    assert (spec, notes) == (SPEC, NOTES)
+    assert loaded.hand_head is not None
+    assert with_head.hand_head is not None
+    maps = loaded.features_of(torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8))
+    assert torch.equal(loaded.hand_head(maps), with_head.hand_head(maps))
+    assert header_of(path)["version"] == 2, "older versions do not know of it and must say so"
+    loaded.hand_head = None
+    save_model(path, loaded, SPEC, NOTES)
+    assert header_of(path)["version"] == 1
+    assert len(path.read_bytes()) == len(plain)
+
+
+@pytest.mark.parametrize("stored", [{"channels": 10**9, "grid": 2}, {"channels": 8}, {"channels": "x", "grid": 2}, 3])
+def test_a_damaged_hand_head(with_head: Method, path: Path, stored: Any) -> None:
+    save_model(path, with_head, SPEC, NOTES)
+    rewrite(path, hand_head=stored)
+    with pytest.raises(ValueError, match="describes no model that can be built"):
+        load_model(path)
+
+
+def test_a_hand_head_without_its_weights(with_head: Method, path: Path) -> None:
+    save_model(path, with_head, SPEC, NOTES)
+    rewrite(path, {name: tensor for name, tensor in load_file(path).items() if name != "hand_head.bias"})
+    with pytest.raises(ValueError, match=r"hand_head\.bias is missing"):
+        load_model(path)

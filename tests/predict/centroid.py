@@ -27,9 +27,12 @@ class Centroid(Method):
         self.sigma = sigma
         self.batches: list[int] = []
 
-    def forward(self, images: Tensor) -> Outputs:
+    def features_of(self, images: Tensor) -> Tensor:
         self.batches.append(len(images))
-        light = images[:, 0].double()
+        return images.double()
+
+    def outputs_of(self, features: Tensor) -> Outputs:
+        light = features[:, 0]
         steps = torch.arange(self.size, dtype=torch.float64)
         total = light.sum((1, 2))
         x, y = (light.sum(1) * steps).sum(1) / total, (light.sum(2) * steps).sum(1) / total
@@ -58,8 +61,8 @@ class Glow(Centroid):
 
     name: ClassVar[str] = "glow"
 
-    def forward(self, images: Tensor) -> Outputs:
-        light = images[:, 0].double()
+    def outputs_of(self, features: Tensor) -> Outputs:
+        light = features[:, 0]
         steps = torch.arange(self.size, dtype=torch.float64)
         share_x, share_y = light.sum(1), light.sum(2)
         total = light.sum((1, 2))[:, None]

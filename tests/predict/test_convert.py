@@ -58,7 +58,8 @@ def supervision(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
 def test_supervision_gets_points_visibility_and_covariances(supervision: ModuleType) -> None:
     covariance = np.tile(np.diag([4.0, 9.0]), (3, 21, 1, 1)).astype(np.float32)
     confidence = np.random.default_rng(1).uniform(0, 1, (3, 21)).astype(np.float32)
-    hands = three_hands(covariance=covariance, confidence=confidence, score=[0.5, 0.25, 1])
+    sure = np.array([0.75, 1, np.nan], np.float32)
+    hands = three_hands(covariance=covariance, confidence=confidence, score=[0.5, 0.25, 1], side_probability=sure)
     points = to_supervision(hands)
     assert isinstance(points, supervision.KeyPoints)
     assert points.visible is not None
@@ -72,6 +73,7 @@ def test_supervision_gets_points_visibility_and_covariances(supervision: ModuleT
     np.testing.assert_array_equal(points.detection_confidence, [0.5, 0.25, 1])
     np.testing.assert_array_equal(np.asarray(points.data["covariance"]), covariance)
     np.testing.assert_array_equal(np.asarray(points.data["side"]), [LEFT, RIGHT, UNKNOWN])
+    np.testing.assert_array_equal(np.asarray(points.data["side_probability"]), sure)
 
 
 def test_supervision_gets_none_where_nothing_was_computed(supervision: ModuleType) -> None:
@@ -118,6 +120,9 @@ def test_mediapipe_gets_sides_and_visibility() -> None:
     assert [len(own) for own in result.hand_landmarks] == [21] * 3
     assert result.hand_landmarks[0][4].visibility == 1
     assert result.hand_landmarks[2][7].visibility == 0
+    assert result.handedness[0][0].score is None
+    sure = to_mediapipe(three_hands(side_probability=[0.75, 1, np.nan]))
+    assert [[category.score for category in own] for own in sure.handedness] == [[0.75], [1], []]
     unlabeled = result.hand_landmarks[1][4]
     assert (unlabeled.x, unlabeled.y, unlabeled.visibility) == (None, None, None)
 

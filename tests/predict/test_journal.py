@@ -25,7 +25,10 @@ def entry(name: str, count: int, seed: int = 0) -> Entry:
         visibility=rng.integers(0, 3, (count, 21)),
         box=np.tile((-0.5, -0.5, 159.5, 119.5), (count, 1)),
         size=np.tile((160, 120), (count, 1)),
+        side=rng.integers(-1, 2, count),
         covariance=rng.normal(size=(count, 21, 2, 2)),
+        score=rng.random(count),
+        side_probability=np.where(np.arange(count) == 1, np.nan, 0.75),
     )
     return Entry(name, (160, 120), hands)
 

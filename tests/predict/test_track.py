@@ -14,6 +14,7 @@ from scipy.optimize import linear_sum_assignment
 from knuckle.geometry import frame_box
 from knuckle.hands import Hands
 from knuckle.predict.track import (
+    LEAST_SCORE,
     TrackRule,
     Tracks,
     advance,
@@ -96,6 +97,22 @@ def test_uncertainty_decides_where_it_is_known(real: np.ndarray[Any, Any]) -> No
         covariance=np.where(np.arange(21)[:, None, None] < 5, np.nan, 9 * np.eye(2))[None]
     )
     assert plausible(partly).all()
+
+
+def test_the_score_decides_where_there_is_one(real: np.ndarray[Any, Any]) -> None:
+    hands = hands_at(10 + 60 * real[[0, 0, 0, 0]])
+    scored = hands.replace(score=[0.99, LEAST_SCORE, LEAST_SCORE - 0.01, np.nan])
+    assert plausible(scored).tolist() == [True, True, False, True]
+
+
+def test_a_track_whose_score_stays_low_is_dropped(real: np.ndarray[Any, Any]) -> None:
+    sure = hands_at(10 + 60 * real[:1])
+    tracks, _, _ = advance(Tracks.none(), sure.replace(score=[0.9]), 0.0, RULE)
+    for time in (0.1, 0.2, 0.3):
+        tracks, rows, _ = advance(tracks.since(time - RULE.patience), sure.replace(score=[0.1]), time, RULE)
+        assert len(rows) == 0
+        assert tracks.number.tolist() == [1], "it is searched for a while"
+    assert len(tracks.since(0.7 - RULE.patience).number) == 0
 
 
 def test_a_hand_may_be_small_where_the_whole_frame_was_searched_but_not_invisible(real: np.ndarray[Any, Any]) -> None:

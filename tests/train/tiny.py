@@ -35,8 +35,11 @@ class Tiny(Method):
         )
         self.calls = 0
 
-    def forward(self, images: Tensor) -> Outputs:
-        return {"xy": (self.layers(self.normalize(images)).view(-1, 21, 2) + 0.5) * SIZE}
+    def features_of(self, images: Tensor) -> Tensor:
+        return self.normalize(images)
+
+    def outputs_of(self, features: Tensor) -> Outputs:
+        return {"xy": (self.layers(features).view(-1, 21, 2) + 0.5) * SIZE}
 
     def loss(self, outputs: Outputs, targets: Targets) -> dict[str, Tensor]:
         self.calls += 1

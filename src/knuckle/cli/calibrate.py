@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 import typer
 
 from knuckle.cli.console import print_table, progress, say, say_first
-from knuckle.cli.uncertainty import print_coverage
+from knuckle.cli.uncertainty import print_coverage, print_recognition
 
 if TYPE_CHECKING:
     from knuckle.evaluate.calibration import Measured
@@ -37,6 +37,14 @@ def calibrate(
     check: Annotated[
         Path | None, typer.Option(help="Other labelled hands, to measure on alone; without DATA nothing is fitted.")
     ] = None,
+    no_hands: Annotated[
+        Path | None,
+        typer.Option(
+            "--no-hands",
+            help="A folder of pictures without hands, or the annotations of knuckle render --scenes: also fits how "
+            "probably a crop shows a hand, and which one.",
+        ),
+    ] = None,
     at_least: Annotated[
         int | None, typer.Option(min=1, help="Refuse a fitting half of fewer hands; default: 2000.")
     ] = None,
@@ -60,11 +68,13 @@ def calibrate(
 
     Splits DATA by group into halves. One fits a scale and regions for each joint and the map to confidence;
     the other one measures them, with 95 % intervals. The calibrated model is written beside the model, and predicts
-    with confidence from then on. --check measures a calibrated model on other labels, such as real photos.
+    with confidence from then on. With --no-hands it also says how probably there is a hand (score), and which one
+    (side, side_probability). --check measures a calibrated model on other labels, such as real photos.
 
-    Example: knuckle calibrate runs/first rendered/annotations.json --check photos/annotations.json
+    Example: knuckle calibrate runs/first rendered/annotations.json --no-hands scenes/annotations.json
     """
     from knuckle.evaluate import calibration as calibrating
+    from knuckle.evaluate import hand_head as recognising
     from knuckle.formats import read_checked
     from knuckle.predict import load
     from knuckle.predict.load import weights_file
@@ -73,6 +83,8 @@ def calibrate(
         raise ValueError("there is nothing to do: give DATA to calibrate with, --check OTHER to measure, or both.")
     if data is None and out is not None:
         raise ValueError("--out names the model that is calibrated with DATA: give DATA, or leave out --out.")
+    if data is None and no_hands is not None:
+        raise ValueError("--no-hands shows what DATA's hands are told from: give DATA, or leave out --no-hands.")
     weights = weights_file(Path(model))
     target = out or weights.with_name(f"{weights.stem}.calibrated.safetensors")
     calibrating.check_name(target)
@@ -81,13 +93,20 @@ def calibrate(
     numbers: dict[str, Any] = {"model": model, "seed": seed, "flip_test": flip_test}
     parts: dict[str, Measured] = {}
     skipped: list[str] = []
-    calibration = None
+    calibration, head, none = None, None, None
     if data is not None:
         hands, unread = read_checked(data, format, split, on_bad)
         skipped += unread
         bar = calibrating.AT_LEAST if at_least is None else at_least
-        calibration, parts["other half"] = calibrating.calibrate(predictor, hands, seed=seed, at_least=bar, **settings)
-        calibrating.save_calibrated(weights, calibration, target, preset)
+        if no_hands is not None:
+            head, none, unread = recognising.teach(
+                predictor, hands, no_hands, seed=seed, workers=workers, on_bad=on_bad, progress=progress
+            )
+            skipped += unread
+        calibration, parts["other half"] = calibrating.calibrate(
+            predictor, hands, seed=seed, at_least=bar, none=none, **settings
+        )
+        calibrating.save_calibrated(weights, calibration, target, preset, head)
         numbers["calibration"] = calibration.to_dict()
     if check is not None:
         hands, unread = read_checked(check, "auto", None, on_bad)
@@ -143,6 +162,7 @@ def _print_measured(measured: Measured, where: str) -> None:
             rows.append((name, f"{size:.4f}", "-" if error is None else f"{error:.4f}"))
     typer.echo()
     print_table(("", "radius of the 90 % region / box side", "calibration error of confidence"), rows)
+    print_recognition(measured.recognition, measured.refusal)
     if measured.mean_shift is not None:
         x, y = measured.mean_shift
         typer.echo(f"The flow's mean lies {x:+.3f} (x) and {y:+.3f} (y) of its standard deviations from the keypoint.")

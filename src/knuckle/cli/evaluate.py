@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 import typer
 
 from knuckle.cli.console import print_table, progress, say, say_first
-from knuckle.cli.uncertainty import print_uncertainty
+from knuckle.cli.uncertainty import print_recognition, print_uncertainty
 
 if TYPE_CHECKING:
     from knuckle.evaluate import Report
@@ -94,6 +94,7 @@ def _print_report(report: Report) -> None:
     if report.uncertainty is not None:
         typer.echo()
         print_uncertainty(report.uncertainty)
+    print_recognition(report.recognition)
     tables = report.breakdown
     for title, rows in (("Per joint", tables.joints), ("Per finger", tables.fingers)):
         _print_parts(title, rows)

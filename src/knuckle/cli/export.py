@@ -50,7 +50,7 @@ def export(
         what = f"hands of {data}"
     found = exporting.export_verified(stored, out, looked_at, limit)
     print_table(
-        ("", "crops", "largest difference [crop px]", "median", "of covariance", "of confidence"),
+        ("", "crops", "largest difference [crop px]", "median", "of covariance", "of confidence", "of score and side"),
         [
             (
                 "with flip test" if part.flip_test else "without flip test",
@@ -59,6 +59,7 @@ def export(
                 f"{part.median:.2g}",
                 _or_dash(part.covariance),
                 _or_dash(part.confidence),
+                _or_dash(part.probability),
             )
             for part in found
         ],

@@ -13,6 +13,7 @@ from knuckle.cli.console import print_table
 if TYPE_CHECKING:
     from knuckle.metrics import Interval
     from knuckle.metrics.calibration import Coverage, Uncertainty
+    from knuckle.metrics.recognition import Recognition, Refusal
 
 NOTHING: Final = "-"
 
@@ -42,6 +43,33 @@ def print_uncertainty(measured: Uncertainty) -> None:
     if measured.unstated:
         rows.append(("labelled keypoints without stated uncertainty", f"{measured.unstated:,}"))
     print_table(("uncertainty", "value"), rows)
+
+
+def print_recognition(said: Recognition | None, refused: Refusal | None = None) -> None:
+    """How well hands, their sides, and crops without a hand were recognised; nothing where nothing is said of that."""
+    rows: list[tuple[str, str, str, str]] = []
+    if said is not None and said.right is not None:
+        rows.append(("side is right", f"{said.sided:,}", _percent(said.right.estimate), _interval(said.right)))
+        rows.append(("calibration error of its probability", "", f"{said.side_calibration_error:.4f}", ""))
+    if said is not None and said.found is not None:
+        rows.append(
+            (
+                "hand with a score of at least 0.5",
+                f"{said.hands:,}",
+                _percent(said.found.estimate),
+                _interval(said.found),
+            )
+        )
+    if refused is not None:
+        share = refused.refused
+        rows.append(
+            ("no hand, with a score below 0.5", f"{refused.crops:,}", _percent(share.estimate), _interval(share))
+        )
+        rows.append(("hand has the higher score of the two", "", _percent(refused.ranked), ""))
+        rows.append(("calibration error of the score", "", f"{refused.calibration_error:.4f}", ""))
+    if rows:
+        typer.echo()
+        print_table(("recognition", "crops", "value", "95 % interval"), rows)
 
 
 def print_coverage(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -13,10 +14,12 @@ from knuckle.evaluate.report import finite, named
 from knuckle.hands import Hands
 from knuckle.metrics.calibration import Coverage, Uncertainty, measure
 from knuckle.metrics.conformal import Calibration, fit
+from knuckle.metrics.recognition import Recognition, Refusal, recognition, refusal
 from knuckle.predict.regions import density_coverage, density_of, mean_shift
 
 if TYPE_CHECKING:
     from knuckle.formats.problems import OnBad
+    from knuckle.methods.hand_head import HandHead
     from knuckle.predict import Predictor
     from knuckle.predict.load import Preset
 
@@ -39,6 +42,8 @@ class Measured(NamedTuple):
         mean_shift: how far the flow's mean lies from the keypoint, in standard deviations along x and y; None likewise.
         before: without calibration; None where the method states nothing by itself.
         after: with it.
+        recognition: how well the hands were recognised; None for models without a hand head.
+        refusal: how well crops without a hand were; None where there were none, or no hand head.
         skipped: one sentence a hand whose image could not be read.
     """
 
@@ -48,6 +53,8 @@ class Measured(NamedTuple):
     mean_shift: tuple[float, float] | None
     before: Uncertainty | None
     after: Uncertainty
+    recognition: Recognition | None
+    refusal: Refusal | None
     skipped: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
@@ -68,6 +75,7 @@ def calibrate(
     *,
     seed: int = 0,
     at_least: int = AT_LEAST,
+    none: Hands | None = None,
     boxes: Boxes | None = None,
     workers: int = 0,
     on_bad: OnBad = "stop",
@@ -80,6 +88,7 @@ def calibrate(
         hands: labelled hands.
         seed: of the split and the intervals.
         at_least: refuse a fitting half of fewer hands.
+        none: crops without a hand that nothing was fitted to, to measure the score on.
         boxes: as for `predictions_of_model`.
         workers: processes that read and cut.
         on_bad: "skip" lists images that cannot be read, "stop" raises on the first.
@@ -95,7 +104,8 @@ def calibrate(
     _refuse_few(len(known.true), at_least)
     calibration = fit(known.pred, known.true, flip_test=predictor.flip_test)
     new = _predict(predictor, labeled[halves["check"]], boxes, workers, on_bad, progress)
-    return calibration, _measured(predictor, new, calibration, known.skipped, seed)
+    refused = None if none is None else _predict_none(predictor, none, workers, on_bad, progress)
+    return calibration, _measured(predictor, new, calibration, known.skipped, seed, refused)
 
 
 def check(
@@ -134,7 +144,13 @@ def check(
     return _measured(predictor, found, calibration, [], seed)
 
 
-def save_calibrated(weights: Path, calibration: Calibration, out: Path, preset: Preset | None = None) -> None:
+def save_calibrated(
+    weights: Path,
+    calibration: Calibration,
+    out: Path,
+    preset: Preset | None = None,
+    hand_head: HandHead | None = None,
+) -> None:
     """Write the model with its calibration, whole or not at all; `out` may be `weights` itself.
 
     Args:
@@ -142,6 +158,7 @@ def save_calibrated(weights: Path, calibration: Calibration, out: Path, preset: 
         calibration: what to store.
         out: the .safetensors file to write.
         preset: of an MMPose checkpoint.
+        hand_head: to store, too; None keeps the one that the model has.
 
     Raises:
         ValueError: the model cannot be read, or `out` not be written.
@@ -151,6 +168,8 @@ def save_calibrated(weights: Path, calibration: Calibration, out: Path, preset: 
 
     check_name(out)
     model = read_model(weights, preset)
+    if hand_head is not None:
+        model.method.hand_head = hand_head
     save_model(out, model.method, model.spec, model.notes, calibration)
 
 
@@ -182,7 +201,12 @@ def _predict(
 
 
 def _measured(
-    predictor: Predictor, found: Compared, calibration: Calibration, skipped: list[str], seed: int
+    predictor: Predictor,
+    found: Compared,
+    calibration: Calibration,
+    skipped: list[str],
+    seed: int,
+    none: Hands | None = None,
 ) -> Measured:
     pred, true = found.pred, found.true
     density = None if predictor.flip_test else density_of(predictor.engine)
@@ -201,8 +225,34 @@ def _measured(
             calibration.levels,
             seed=seed,
         ),
+        recognition=recognition(pred, true, seed=seed),
+        refusal=_refusal(pred, none, seed),
         skipped=(*skipped, *found.skipped),
     )
+
+
+def _predict_none(predictor: Predictor, none: Hands, workers: int, on_bad: OnBad, progress: Progress) -> Hands:
+    """What is said of crops without a hand, those left out that cannot be read."""
+    from knuckle.predict.inference import predict_hands
+
+    with progress(len(none), "crops without a hand") as update:
+        said, _ = predict_hands(
+            predictor.engine,
+            replace(predictor.rule, whole_image=False),
+            none,
+            flip_test=predictor.flip_test,
+            batch_size=predictor.batch_size,
+            workers=workers,
+            on_bad=on_bad,
+            progress=update,
+        )
+    return said[said.labeled.any(axis=1)]
+
+
+def _refusal(pred: Hands, none: Hands | None, seed: int) -> Refusal | None:
+    if pred.score is None or none is None or none.score is None:
+        return None
+    return refusal(none.score, pred.score, none.group, seed=seed)
 
 
 def _refuse_few(hands: int, at_least: int) -> None:

@@ -27,6 +27,7 @@ from knuckle.metrics import (
 )
 from knuckle.metrics.calibration import Uncertainty, measure
 from knuckle.metrics.errors import check_same_hands, distances, relative_distances
+from knuckle.metrics.recognition import Recognition, recognition
 
 CONFIDENCE: Final = 0.95
 RESAMPLES: Final = 1000
@@ -61,6 +62,7 @@ class Report:
             groups are too few.
         breakdown: tables by joint, finger, side, gesture, visibility and group.
         uncertainty: how far the stated uncertainty can be believed; None where none is stated.
+        recognition: how well hands and their sides were recognised; None where nothing is said of that.
         skipped: one sentence a sample that could not be read and is not in these numbers.
     """
 
@@ -85,6 +87,7 @@ class Report:
     intervals: Mapping[str, Interval]
     breakdown: Breakdown
     uncertainty: Uncertainty | None = None
+    recognition: Recognition | None = None
     skipped: tuple[str, ...] = ()
 
     def to_json(self) -> str:
@@ -96,6 +99,7 @@ class Report:
         }
         plain["breakdown"] = {name: [asdict(row) for row in rows] for name, rows in self.breakdown._asdict().items()}
         plain["uncertainty"] = named(self.uncertainty)
+        plain["recognition"] = named(self.recognition)
         return json.dumps(finite(plain), indent=2, allow_nan=False)
 
 
@@ -162,6 +166,7 @@ def evaluate(
         },
         breakdown=breakdown(pred, true),
         uncertainty=_uncertainty(pred, true, calibration, resamples, seed),
+        recognition=recognition(pred, true, resamples=resamples, seed=seed),
         skipped=tuple(skipped),
     )
 

@@ -10,6 +10,8 @@ Inputs:
 Outputs:
 - `xy_crop`: (B, 21, 2) crop pixels; NaN for joints that were never taught.
 - `covariance_crop`: (B, 21, 2, 2) crop pixels squared, as the method states it; absent where it states none.
+- `score`: (B,) probability that the crop shows a hand, of models with a hand head alone.
+- `left`: (B,) probability that it is a left one, if it is a hand; of the same models.
 - `calibrated_covariance_crop`: (B, 21, 2, 2), of calibrated models alone.
 - `confidence`: (B, 21) probability of an error of at most 0.05 box sides, of calibrated models alone.
 
@@ -26,6 +28,7 @@ from torch import Tensor, nn
 
 from knuckle.geometry import CropRule
 from knuckle.methods.base import Method, Outputs
+from knuckle.methods.hand_head import HAND, LEFT, unmirror_logits
 from knuckle.metrics.confidence import CLOSE
 from knuckle.metrics.conformal import Calibration
 from knuckle.metrics.gaussian import ANGLES
@@ -55,7 +58,8 @@ class Graph(nn.Module):
         box_side: Float[Tensor, ""] | None = None,
     ) -> dict[str, Tensor]:
         """The outputs by name, in the order of the list above; `box_side` is for calibrated models."""
-        xy_crop, covariance_crop = self.method.decode(self._outputs(crops.permute(0, 3, 1, 2), flip_test))
+        outputs, hand_logits = self._outputs(crops.permute(0, 3, 1, 2), flip_test)
+        xy_crop, covariance_crop = self.method.decode(outputs)
         untaught = ~self.method.get_buffer("taught")[:, None]
         found = {"xy_crop": xy_crop.masked_fill(untaught, torch.nan)}
         if covariance_crop is not None:
@@ -63,24 +67,34 @@ class Graph(nn.Module):
             kept = torch.eye(2, dtype=torch.bool) | ~flip_test
             covariance_crop = torch.where(kept, covariance_crop, torch.zeros(()))
             found["covariance_crop"] = covariance_crop.masked_fill(untaught[..., None], torch.nan)
+        if hand_logits is not None:
+            probability = hand_logits.sigmoid()
+            found |= {"score": probability[:, HAND], "left": probability[:, LEFT]}
         if self.calibration is None:
             return found
         assert box_side is not None, "confidence refers to a box"
         return found | calibrate(found, box_side, self.calibration)
 
-    def _outputs(self, images: Tensor, flip_test: Tensor) -> Outputs:
-        """What the network gives, merged with what it gives for mirror images if asked for.
+    def _outputs(self, images: Tensor, flip_test: Tensor) -> tuple[Outputs, Tensor | None]:
+        """What the network and its hand head give, merged with what they give for mirror images if asked for.
 
         The mirror images are the first n crops, where n is B or 0. So there is one path without branches, which every
         run-time can follow, and (v + v) / 2 is v.
         """
         batch = images.shape[0]
         mirrored = batch * flip_test.to(torch.int64)
-        both = self.method(torch.cat([images, images[:mirrored].flip(-1)]))
+        features = self.method.features_of(torch.cat([images, images[:mirrored].flip(-1)]))
+        both = self.method.outputs_of(features)
         others = self.method.unmirror({name: value[batch:] for name, value in both.items()})
-        return {
-            name: (value[:batch] + torch.cat([others[name], value[mirrored:batch]])) / 2 for name, value in both.items()
-        }
+
+        def merged(value: Tensor, other: Tensor) -> Tensor:
+            return (value[:batch] + torch.cat([other, value[mirrored:batch]])) / 2
+
+        outputs = {name: merged(value, others[name]) for name, value in both.items()}
+        if self.method.hand_head is None:
+            return outputs, None
+        logits: Tensor = self.method.hand_head(features)
+        return outputs, merged(logits, unmirror_logits(logits[batch:]))
 
 
 def calibrate(found: dict[str, Tensor], box_side: Float[Tensor, ""], calibration: Calibration) -> dict[str, Tensor]:

@@ -64,6 +64,7 @@ class Verification:
             None where the method has none.
         confidence: the largest difference between what the graph states and what `Calibration.apply` states for the
             same hands; None for models that were not calibrated.
+        probability: the largest difference of the probabilities of a hand and of a left one; None without a hand head.
     """
 
     flip_test: bool
@@ -72,6 +73,7 @@ class Verification:
     median: float
     covariance: float | None
     confidence: float | None
+    probability: float | None
 
 
 def rendered_crops(rule: CropRule, count: int = CROPS) -> Crops:
@@ -134,12 +136,12 @@ def verify(reference: Engine, exported: OnnxModel, crops: Crops) -> tuple[Verifi
 
 def find_all(engine: Engine, crops: Crops, flip_test: bool) -> CropPoints:
     """What an engine finds on all crops, a few at a time."""
-    parts = [
-        engine.find(crops.pixels[start : start + TOGETHER], flip_test)
-        for start in range(0, len(crops.pixels), TOGETHER)
-    ]
-    spreads = [part.covariance_crop for part in parts if part.covariance_crop is not None]
-    return CropPoints(np.concatenate([part.xy_crop for part in parts]), np.concatenate(spreads) if spreads else None)
+    return CropPoints.concat(
+        [
+            engine.find(crops.pixels[start : start + TOGETHER], flip_test)
+            for start in range(0, len(crops.pixels), TOGETHER)
+        ]
+    )
 
 
 def _differences(reference: Engine, model: OnnxModel, crops: Crops, flip_test: bool) -> Verification:
@@ -154,6 +156,7 @@ def _differences(reference: Engine, model: OnnxModel, crops: Crops, flip_test: b
         median=float(np.median(known)) if known.size else np.nan,
         covariance=_covariance_difference(expected, exported),
         confidence=_confidence_difference(expected, model, crops, flip_test),
+        probability=_probability_difference(expected, exported),
     )
 
 
@@ -164,6 +167,15 @@ def _covariance_difference(reference: CropPoints, exported: CropPoints) -> float
     size = np.diagonal(one, axis1=-2, axis2=-1).max(axis=-1)[..., None, None].astype(np.float64)
     relative = np.abs(one.astype(np.float64) - other) / size
     return float(np.nanmax(relative, initial=0.0))
+
+
+def _probability_difference(reference: CropPoints, exported: CropPoints) -> float | None:
+    differences = []
+    for one, other in ((reference.score, exported.score), (reference.left, exported.left)):
+        if one is None or other is None:
+            return None if one is other else np.inf
+        differences.append(float(np.abs(one - other).max()))
+    return max(differences)
 
 
 def _confidence_difference(expected: CropPoints, model: OnnxModel, crops: Crops, flip_test: bool) -> float | None:

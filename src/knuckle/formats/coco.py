@@ -2,8 +2,8 @@
 
 Format: https://cocodataset.org/#format-data, "keypoint detection". A box is x, y, width, height and
 becomes (x, y, x + width, y + height) without a shift. Besides the standard keys an annotation may
-hold `side` (also `hand_type`, `handedness`), `gesture`, `group`, `score`, `confidence` and
-`covariance`; with them the format holds everything that `Hands` does.
+hold `side` (also `hand_type`, `handedness`), `gesture`, `group`, `score`, `side_probability`,
+`confidence` and `covariance`; with them the format holds everything that `Hands` does.
 """
 
 from __future__ import annotations
@@ -213,6 +213,7 @@ def _add(
         covariance=_optional(annotation, "covariance"),
         confidence=_optional(annotation, "confidence"),
         score=_optional(annotation, "score"),
+        side_probability=_optional(annotation, "side_probability"),
     )
 
 

@@ -3,7 +3,7 @@
 Format: the files of https://github.com/wkentaro/labelme. A missing joint is a missing shape; an
 occluded one has the shape flag `occluded`. What belongs to the whole hand rides on a `rectangle`
 labelled "hand" with the same `group_id`: its corners are the box, its flags hold the side and the
-gesture, and keys of our own hold group and score. Labelme keeps keys that it does not know, and so
+gesture, and keys of our own hold group, score and side_probability. Labelme keeps keys that it does not know, and so
 do we: rewriting a file preserves foreign shapes, flags and keys.
 """
 
@@ -51,7 +51,7 @@ from knuckle.formats.records import (
     size_of,
     unlabeled_keypoints,
 )
-from knuckle.hands import OCCLUDED, UNKNOWN, VISIBLE, Hands, keypoint_extent
+from knuckle.hands import OCCLUDED, PER_HAND, UNKNOWN, VISIBLE, Hands, keypoint_extent
 from knuckle.skeleton import GESTURES, JOINT_NAMES, NUM_JOINTS
 
 LABELME_VERSION: Final = "5.8.1"
@@ -141,7 +141,8 @@ def _add_hand(rows: Rows, hand: HandShapes, image: str, size: tuple[int, int]) -
         size=size,
         covariance=_per_joint(hand, "covariance", 3),
         confidence=_per_joint(hand, "confidence", 1),
-        score=None if carrier.get("score") is None else numbers_of(carrier["score"], "score"),
+        score=_per_hand(carrier, "score"),
+        side_probability=_per_hand(carrier, "side_probability"),
     )
 
 
@@ -169,6 +170,11 @@ def _side_and_gesture(carrier: Record) -> tuple[int, int]:
     if len(sides) > 1 or len(gestures) > 1:
         raise ValueError(f"has the flags {', '.join(sides or gestures)} at once")
     return side_of((sides or [None])[0]), gesture_of((gestures or [None])[0])
+
+
+def _per_hand(carrier: Record, key: str) -> Float64[np.ndarray, ""] | None:
+    """A prediction's number from a key of the rectangle."""
+    return None if carrier.get(key) is None else numbers_of(carrier[key], key)
 
 
 def _per_joint(hand: HandShapes, key: str, length: int) -> Float64[np.ndarray, "21 *length"] | None:
@@ -293,7 +299,7 @@ def _shapes(hand: Hands, old: HandShapes) -> Iterator[Record]:
     """The rectangle and points of a one-row hand, on top of what its old shapes say."""
     if not np.isnan(hand.box).any():
         yield _rectangle(hand, old.rectangle or _new_shape(HAND_LABEL, "rectangle", old.group_id))
-    predicted = {name: numbers[0] for name, numbers in predicted_numbers(hand).items() if name != "score"}
+    predicted = {name: numbers[0] for name, numbers in predicted_numbers(hand).items() if name not in PER_HAND}
     xy = short_decimals(hand.xy[0]).tolist()
     for joint in np.flatnonzero(hand.labeled[0]).tolist():
         shape = dict(old.points.get(joint) or _new_shape(JOINT_NAMES[joint], "point", old.group_id))
@@ -316,8 +322,9 @@ def _rectangle(hand: Hands, old: Record) -> Record:
     if hand.gesture[0] != UNKNOWN:
         flags[GESTURES[hand.gesture[0]]] = True
     corners = short_decimals(hand.box[0].reshape(2, 2)).tolist()
-    score = {name: numbers[0] for name, numbers in predicted_numbers(hand).items() if name == "score"}
-    return old | {"points": corners, "flags": flags, "group": int(hand.group[0])} | score
+    predicted = {name: numbers[0] for name, numbers in predicted_numbers(hand).items() if name in PER_HAND}
+    kept = {name: value for name, value in old.items() if name not in PER_HAND}
+    return kept | {"points": corners, "flags": flags, "group": int(hand.group[0])} | predicted
 
 
 def _new_shape(label: str, shape_type: str, group_id: object) -> Record:

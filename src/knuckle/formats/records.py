@@ -13,7 +13,17 @@ import numpy as np
 from jaxtyping import Float32, Float64
 from numpy.typing import NDArray
 
-from knuckle.hands import LEFT, RIGHT, UNKNOWN, UNLABELED, VISIBLE, Hands, group_number, keypoint_extent
+from knuckle.hands import (
+    LEFT,
+    OPTIONAL_COLUMNS,
+    RIGHT,
+    UNKNOWN,
+    UNLABELED,
+    VISIBLE,
+    Hands,
+    group_number,
+    keypoint_extent,
+)
 from knuckle.skeleton import GESTURES, JOINT_NAMES, NUM_JOINTS
 
 _SIDES: Final = {"left": LEFT, "right": RIGHT, "unknown": UNKNOWN, "": UNKNOWN}
@@ -162,7 +172,7 @@ class Rows:
         self._box: list[NDArray[np.float64]] = []
         self._box_from_keypoints: list[bool] = []
         self._numbers: list[tuple[int, int, int | None, tuple[int, int]]] = []
-        self._predicted: dict[str, list[NDArray[np.float64] | None]] = {"covariance": [], "confidence": [], "score": []}
+        self._predicted: dict[str, list[NDArray[np.float64] | None]] = {name: [] for name in OPTIONAL_COLUMNS}
 
     def add(
         self,
@@ -177,6 +187,7 @@ class Rows:
         covariance: NDArray[np.float64] | None = None,
         confidence: NDArray[np.float64] | None = None,
         score: NDArray[np.float64] | None = None,
+        side_probability: NDArray[np.float64] | None = None,
     ) -> None:
         """Take one hand.
 
@@ -191,6 +202,7 @@ class Rows:
             covariance: (21, 3) variance of x, covariance, variance of y.
             confidence: (21,) in 0..1 or NaN.
             score: () in 0..1 or NaN.
+            side_probability: () in 0..1 or NaN.
 
         Raises:
             ValueError: half a sentence on what is wrong with the hand; nothing was added.
@@ -198,11 +210,12 @@ class Rows:
         _check_keypoints(keypoints)
         if box is not None and box is not NO_BOX:
             _check_box(box, keypoints)
-        predicted = {"covariance": covariance, "confidence": confidence, "score": score}
-        shapes = {"covariance": (NUM_JOINTS, 3), "confidence": (NUM_JOINTS,), "score": ()}
+        predicted = dict(zip(OPTIONAL_COLUMNS, (covariance, confidence, score, side_probability), strict=True))
+        shapes = {"covariance": (NUM_JOINTS, 3), "confidence": (NUM_JOINTS,)}
         for name, values in predicted.items():
-            if values is not None and values.shape != shapes[name]:
-                raise ValueError(f"has {name} of shape {values.shape}, expected {shapes[name]}")
+            expected = shapes.get(name, ())
+            if values is not None and values.shape != expected:
+                raise ValueError(f"has {name} of shape {values.shape}, expected {expected}")
             if values is not None and name != "covariance" and ((values < 0) | (values > 1)).any():
                 raise ValueError(f"has a {name} outside of 0..1")
         for name, values in predicted.items():
@@ -234,6 +247,7 @@ class Rows:
             covariance=self._covariance(),
             confidence=self._column("confidence", (NUM_JOINTS,)),
             score=self._column("score", ()),
+            side_probability=self._column("side_probability", ()),
             root=root,
         )
 

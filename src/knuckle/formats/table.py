@@ -33,13 +33,13 @@ from knuckle.formats.joints import joint_of_name
 from knuckle.formats.problems import Problems
 from knuckle.formats.records import NO_BOX, Rows, gesture_of, group_of, name_of, shown, side_of, size_of
 from knuckle.formats.table_files import Table, pyarrow_modules, read_table_file
-from knuckle.hands import OPTIONAL_COLUMNS, UNLABELED, VISIBLE, Hands
+from knuckle.hands import OPTIONAL_COLUMNS, PER_HAND, UNLABELED, VISIBLE, Hands
 from knuckle.skeleton import JOINT_NAMES, NUM_JOINTS
 
 SUFFIXES: Final = (".csv", ".parquet", ".json")
 
 _BOX: Final = ("box_x1", "box_y1", "box_x2", "box_y2")
-_HAND_COLUMNS: Final = ("image", "side", "gesture", "group", "width", "height", *_BOX, "score")
+_HAND_COLUMNS: Final = ("image", "side", "gesture", "group", "width", "height", *_BOX, *PER_HAND)
 """Columns whose cells must agree in all rows of a hand."""
 _REQUIRED: Final = ("hand", "image", "joint", "x", "y")
 _COLUMNS: Final = (
@@ -50,7 +50,9 @@ _PREDICTED: Final = {
     "covariance": ("variance_x", "covariance_xy", "variance_y"),
     "confidence": ("confidence",),
     "score": ("score",),
+    "side_probability": ("side_probability",),
 }
+
 Value = TypeVar("Value")
 
 
@@ -134,6 +136,7 @@ def _add_hand(hands: Rows, table: Table, rows: list[int]) -> None:
         covariance=_predicted(table, "covariance", ordered),
         confidence=_predicted(table, "confidence", ordered),
         score=_predicted(table, "score", [first]),
+        side_probability=_predicted(table, "side_probability", [first]),
     )
 
 
@@ -163,7 +166,7 @@ def _predicted(table: Table, name: str, rows: list[int]) -> NDArray[np.float64] 
     if any(column not in table.columns for column in columns):
         return None
     values = _reals(table, columns, rows)
-    return values if name == "covariance" else values[:, 0] if name == "confidence" else values[0, 0]
+    return values[0, 0] if name in PER_HAND else values if name == "covariance" else values[:, 0]
 
 
 def _reals(table: Table, names: Sequence[str], rows: list[int]) -> Float64[np.ndarray, "rows names"]:
@@ -225,7 +228,8 @@ def rows(hands: Hands, first_hand: int = 0, optional: Sequence[str] = OPTIONAL_C
         optional: the predicted columns that the header has; empty cells where the hands have none.
     """
     xy, box = numbers_or_null(hands.xy), numbers_or_null(hands.box)
-    empty: dict[str, Any] = {"covariance": [[None] * 3] * NUM_JOINTS, "confidence": [None] * NUM_JOINTS, "score": None}
+    empty: dict[str, Any] = {"covariance": [[None] * 3] * NUM_JOINTS, "confidence": [None] * NUM_JOINTS}
+    empty |= dict.fromkeys(PER_HAND)
     predicted = {name: [cells] * len(hands) for name, cells in empty.items()} | predicted_numbers(hands)
     for row, image in enumerate(hands.image.tolist()):
         of_hand = [int(hands.side[row]), int(hands.gesture[row]), int(hands.group[row]), *hands.size[row].tolist()]
@@ -236,8 +240,7 @@ def rows(hands: Hands, first_hand: int = 0, optional: Sequence[str] = OPTIONAL_C
                 cells += predicted["covariance"][row][joint]
             if "confidence" in optional:
                 cells.append(predicted["confidence"][row][joint])
-            if "score" in optional:
-                cells.append(predicted["score"][row])
+            cells += [predicted[name][row] for name in PER_HAND if name in optional]
             yield cells
 
 

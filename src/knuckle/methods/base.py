@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor, nn
 
 from knuckle.geometry import Alignment
+from knuckle.methods.hand_head import HandHead
 from knuckle.skeleton import NUM_JOINTS
 
 Outputs = dict[str, Tensor]
@@ -64,6 +65,8 @@ class Method(nn.Module, ABC):
         alignment: which pixel of the crop the box's centre falls on; see `knuckle.geometry`.
         taught: (21,) bool buffer, False for joints that no label of the training data showed; what the
             network says of them means nothing. It is saved with the weights.
+        hand_head: says from the feature map whether it shows a hand and which one; None for a network that has not
+            got one. Training the network further makes it worthless: fit it again.
     """
 
     name: ClassVar[str]
@@ -72,6 +75,7 @@ class Method(nn.Module, ABC):
         super().__init__()
         self.size = size
         self.alignment: Alignment = alignment
+        self.hand_head: HandHead | None = None
         self.register_buffer("taught", torch.ones(NUM_JOINTS, dtype=torch.bool))
         self.register_buffer("pixel_mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1) * 255, persistent=False)
         self.register_buffer("pixel_std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1) * 255, persistent=False)
@@ -81,9 +85,17 @@ class Method(nn.Module, ABC):
         mean, std = self.get_buffer("pixel_mean"), self.get_buffer("pixel_std")
         return (images.to(mean.dtype) - mean) / std
 
-    @abstractmethod
     def forward(self, images: Tensor) -> Outputs:
         """The network's outputs for a batch of crops."""
+        return self.outputs_of(self.features_of(images))
+
+    @abstractmethod
+    def features_of(self, images: Tensor) -> Float[Tensor, "B channels rows columns"]:
+        """The last feature map of a batch of crops, which all else is computed from."""
+
+    @abstractmethod
+    def outputs_of(self, features: Float[Tensor, "B channels rows columns"]) -> Outputs:
+        """The network's outputs from the feature map."""
 
     @abstractmethod
     def loss(self, outputs: Outputs, targets: Targets) -> dict[str, Tensor]:

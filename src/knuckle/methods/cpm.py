@@ -102,12 +102,18 @@ class CPM(Method):
             _refining_stage(feature_width + num_joints, width, num_joints) for _ in range(stages - 1)
         )
 
-    def forward(self, images: Tensor) -> Outputs:
-        """Crops (B, 3, S, S) to "heatmaps" (B, n, K, S / 8, S / 8).
+    def features_of(self, images: Tensor) -> Tensor:
+        """The feature map of crops (B, 3, S, S); of the paper's own layers both maps, one behind the other."""
+        features: Tensor = self.features(self.normalize(images))
+        return features
+
+    def outputs_of(self, features: Tensor) -> Outputs:
+        """The "heatmaps" (B, n, K, S / 8, S / 8).
 
         Of all stages in training mode, of the last alone in evaluation mode.
         """
-        first_sees, others_see = self.features(self.normalize(images))
+        has_two = isinstance(self.features, Towers)
+        first_sees, others_see = features.chunk(2, dim=1) if has_two else (features, features)
         maps = [self.first(first_sees)]
         image = self.image(others_see)
         for stage in self.refine:
@@ -144,11 +150,9 @@ class Towers(nn.Module):
         self.channels = width
         self.for_first, self.for_others = _tower(width), _tower(width)
 
-    def forward(
-        self, images: Float[Tensor, "B 3 H W"]
-    ) -> tuple[Float[Tensor, "B width h w"], Float[Tensor, "B width h w"]]:
-        """What the first stage sees, and what the others see."""
-        return self.for_first(images), self.for_others(images)
+    def forward(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 2*width h w"]:
+        """What the first stage sees, and behind it what the others see."""
+        return torch.cat([self.for_first(images), self.for_others(images)], dim=1)
 
 
 class SharedFeatures(nn.Module):
@@ -176,12 +180,10 @@ class SharedFeatures(nn.Module):
         self.deconvolutions = deconvolutions(self.backbone.channels, width, layers)
         self.channels = width if layers else self.backbone.channels
 
-    def forward(
-        self, images: Float[Tensor, "B 3 H W"]
-    ) -> tuple[Float[Tensor, "B width h w"], Float[Tensor, "B width h w"]]:
-        """What the first stage sees, and what the others see."""
-        features = self.deconvolutions(self.backbone(images))
-        return features, features
+    def forward(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B width h w"]:
+        """What every stage sees."""
+        features: Tensor = self.deconvolutions(self.backbone(images))
+        return features
 
 
 def _check_paper_layers(size: int, weights: str | None) -> None:

@@ -75,9 +75,14 @@ class Heatmap(Method):
         self.final = final_convolution(width, num_joints)
         self.stride = self.backbone.stride / 8
 
-    def forward(self, images: Tensor) -> Outputs:
-        """Crops (B, 3, S, S) to "heatmaps" (B, K, S / stride, S / stride)."""
-        return {"heatmaps": self.final(self.deconvolutions(self.backbone(self.normalize(images))))}
+    def features_of(self, images: Tensor) -> Tensor:
+        """The backbone's last feature map of crops (B, 3, S, S)."""
+        features: Tensor = self.backbone(self.normalize(images))
+        return features
+
+    def outputs_of(self, features: Tensor) -> Outputs:
+        """The "heatmaps" (B, K, S / stride, S / stride)."""
+        return {"heatmaps": self.final(self.deconvolutions(features))}
 
     def loss(self, outputs: Outputs, targets: Targets) -> dict[str, Tensor]:
         """The squared error, weighted by keypoint, over the mean of all B K h w cells (MMPose's `KeypointMSELoss`).

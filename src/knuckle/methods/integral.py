@@ -61,9 +61,14 @@ class Integral(Method):
         self.final = final_convolution(width, num_joints)
         self.stride = self.backbone.stride / 8
 
-    def forward(self, images: Tensor) -> Outputs:
-        """Crops (B, 3, S, S) to "xy_crop" and "sigma_crop", both (B, K, 2) in crop pixels; see `read`."""
-        return self.read(self.final(self.deconvolutions(self.backbone(self.normalize(images)))))
+    def features_of(self, images: Tensor) -> Tensor:
+        """The backbone's last feature map of crops (B, 3, S, S)."""
+        features: Tensor = self.backbone(self.normalize(images))
+        return features
+
+    def outputs_of(self, features: Tensor) -> Outputs:
+        """The "xy_crop" and "sigma_crop", both (B, K, 2) in crop pixels; see `read`."""
+        return self.read(self.final(self.deconvolutions(features)))
 
     def read(self, maps: Float[Tensor, "B K h w"]) -> Outputs:
         """Mean and standard deviation of the maps' softmax in crop pixels; float32, under autocast too."""

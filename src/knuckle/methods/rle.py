@@ -104,13 +104,17 @@ class RLE(FlowMethod):
         self.register_buffer("flow_covariance", torch.eye(2), persistent=False)
         self.measure_flow()
 
-    def forward(self, images: Tensor) -> Outputs:
-        """Crops (B, 3, S, S) to "xy_crop" (B, K, 2) in crop pixels and "sigma" (B, K, 2) in crop sides.
+    def features_of(self, images: Tensor) -> Tensor:
+        """The backbone's last feature map of crops (B, 3, S, S)."""
+        features: Tensor = self.backbone(self.normalize(images))
+        return features
+
+    def outputs_of(self, features: Tensor) -> Outputs:
+        """The "xy_crop" (B, K, 2) in crop pixels and "sigma" (B, K, 2) in crop sides.
 
         The last layer computes in float32 under autocast too: bfloat16 would round coordinates to whole pixels.
         """
-        features = self.backbone(self.normalize(images))
-        with torch.autocast(images.device.type, enabled=False):
+        with torch.autocast(features.device.type, enabled=False):
             wide = features.to(torch.promote_types(features.dtype, torch.float32))
             position, raw_sigma = self.final(wide.mean(dim=(-2, -1))).unflatten(-1, (-1, 4)).split(2, dim=-1)
         middle = (self.size - (self.alignment == "center")) / 2

@@ -146,8 +146,13 @@ class SequentialStages(FlowMethod):
         self.register_buffer("flow_covariance", torch.eye(2).repeat(stages, 1, 1), persistent=False)
         self.measure_flow()
 
-    def forward(self, images: Tensor) -> Outputs:
-        """Crops (B, 3, S, S) to what the loss and the decoding need of n stages.
+    def features_of(self, images: Tensor) -> Tensor:
+        """The backbone's last feature map of crops (B, 3, S, S), which all stages share."""
+        features: Tensor = self.backbone(self.normalize(images))
+        return features
+
+    def outputs_of(self, features: Tensor) -> Outputs:
+        """What the loss and the decoding need of n stages.
 
         All stages in training mode. In evaluation mode the last alone; the earlier ones give the maps that
         they hand over and nothing else.
@@ -157,11 +162,11 @@ class SequentialStages(FlowMethod):
             (B, n, K, 2) in crop sides; with "integral" it is the spread of the heatmap.
             With the loss "heatmap": "heatmaps" (B, n, K, S / stride, S / stride).
         """
-        return self._run(images, first=0 if self.training else len(self.stages) - 1)
+        return self._run(features, first=0 if self.training else len(self.stages) - 1)
 
     def forward_stages(self, images: Tensor) -> Outputs:
         """As `forward`, with all stages in either mode; `decode_stages` reads every one."""
-        return self._run(images, first=0)
+        return self._run(self.features_of(images), first=0)
 
     def loss(self, outputs: Outputs, targets: Targets) -> dict[str, Tensor]:
         """The sum over the stages that `outputs` holds, and each under "stage_1", "stage_2", ...
@@ -247,9 +252,8 @@ class SequentialStages(FlowMethod):
         point = mean if self.decoder == "mean" else torch.zeros_like(mean)
         return Density(flow.log_prob, eps, eps.new_full((DRAWS,), 1 / DRAWS), point, mean, covariance)
 
-    def _run(self, images: Tensor, first: int) -> Outputs:
+    def _run(self, features: Tensor, first: int) -> Outputs:
         """The outputs of the stages from number `first` on."""
-        features = self.backbone(self.normalize(images))
         handed: Tensor | None = None
         found: list[Outputs] = []
         for number, stage in enumerate(self.stages):

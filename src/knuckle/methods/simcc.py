@@ -74,13 +74,18 @@ class SimCC(Method):
         cells = (size // self.backbone.stride) ** 2
         self.to_x, self.to_y = _classifier(cells, self.bins), _classifier(cells, self.bins)
 
-    def forward(self, images: Tensor) -> Outputs:
-        """Crops (B, 3, S, S) to the logits "x" and "y", (B, K, bins) each.
+    def features_of(self, images: Tensor) -> Tensor:
+        """The backbone's last feature map of crops (B, 3, S, S)."""
+        features: Tensor = self.backbone(self.normalize(images))
+        return features
+
+    def outputs_of(self, features: Tensor) -> Outputs:
+        """The logits "x" and "y", (B, K, bins) each.
 
         The last layers compute in float32 under autocast too: bfloat16 would make equals of bins near the peak.
         """
-        maps = self.final(self.backbone(self.normalize(images)))
-        with torch.autocast(images.device.type, enabled=False):
+        maps = self.final(features)
+        with torch.autocast(features.device.type, enabled=False):
             cells = maps.to(torch.promote_types(maps.dtype, torch.float32)).flatten(-2)
             return {"x": self.to_x(cells), "y": self.to_y(cells)}
 

@@ -2,7 +2,8 @@
 
 The file is safetensors, which holds numbers and text and can run nothing. Its metadata has one JSON
 text under "knuckle": the version of this layout, the `ModelSpec`, notes, which are whatever the
-writer adds, and the `Calibration` of models that have one. Equal models make equal files, bit for bit.
+writer adds, and of models that have one the `Calibration` and how to build the `HandHead`. Equal
+models make equal files, bit for bit.
 """
 
 from __future__ import annotations
@@ -20,10 +21,11 @@ from torch import Tensor
 from knuckle.geometry import CropRule
 from knuckle.methods import METHODS
 from knuckle.methods.base import Method
+from knuckle.methods.hand_head import HandHead
 from knuckle.metrics.conformal import Calibration
 
-FILE_VERSION: Final = 1
-"""Raised when a file can no longer be read by older versions of knuckle."""
+FILE_VERSION: Final = 2
+"""Raised when a file can no longer be read by older versions of knuckle: 2 where there is a hand head, else 1."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ def save_model(
 
     Args:
         path: the file to write, .safetensors; its folder is made where missing.
-        method: the network that `spec` builds, on any device.
+        method: the network that `spec` builds, on any device; its hand head goes with it.
         spec: how to rebuild it.
         notes: anything that JSON can hold, such as the epoch and the validation numbers.
         calibration: what makes its uncertainty true; None for a model that was not calibrated.
@@ -81,7 +83,10 @@ def save_model(
     from safetensors.torch import save
 
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in method.state_dict().items()}
-    header = {"version": FILE_VERSION, **asdict(spec), "notes": notes}
+    head = method.hand_head
+    header = {"version": 1 if head is None else 2, **asdict(spec), "notes": notes}
+    if head is not None:
+        header["hand_head"] = head.to_dict()
     if calibration is not None:
         header["calibration"] = calibration.to_dict()
     content = save(tensors, metadata={"knuckle": json.dumps(header)})
@@ -108,6 +113,7 @@ def load_model(path: Path) -> tuple[Method, ModelSpec, dict[str, Any]]:
     tensors, metadata = _read(path)
     spec, notes = _parse(path, metadata)
     method = build(spec)
+    method.hand_head = _hand_head(path, metadata, tensors)
     misfits = list(_misfits(method.state_dict(), tensors))
     if misfits:
         more = f" and {len(misfits) - 3} more" if len(misfits) > 3 else ""
@@ -184,6 +190,20 @@ def _parse(path: Path, metadata: Mapping[str, str]) -> tuple[ModelSpec, dict[str
     except (KeyError, TypeError, ValueError) as error:
         raise _damaged(path, error) from error
     return spec, notes
+
+
+def _hand_head(path: Path, metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> HandHead | None:
+    """The empty hand head of a model's file; None for a model without one."""
+    stored = _header(path, metadata).get("hand_head")
+    if stored is None:
+        return None
+    try:
+        channels, grid = int(stored["channels"]), int(stored["grid"])
+        if tensors["hand_head.weight"].shape != (2, channels * (grid**2 + 1)):  # before any memory is taken for it
+            raise ValueError(f"its hand head has no {channels} channels in {grid} x {grid} cells")
+    except (KeyError, TypeError, ValueError) as error:
+        raise _damaged(path, error) from error
+    return HandHead(channels, grid)
 
 
 def _damaged(path: Path, error: Exception) -> ValueError:

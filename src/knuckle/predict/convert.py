@@ -25,8 +25,8 @@ def to_supervision(hands: Hands) -> supervision.KeyPoints:
     Returns:
         `xy` in image pixels, (0, 0) where a joint is not labelled; `visible` says where one is, occluded ones
         included; `keypoint_confidence` and `detection_confidence` are `confidence` and `score`, None where the
-        hands have none; every hand is of class 0. `data` holds `image`, `box`, `side`, and `covariance`, as its ellipse
-        annotators take it, where the hands have one.
+        hands have none; every hand is of class 0. `data` holds `image`, `box` and `side`, and where the
+        hands have them `side_probability` and `covariance`, as its ellipse annotators take it.
 
     Raises:
         ImportError: supervision is not installed, or is too old.
@@ -38,6 +38,8 @@ def to_supervision(hands: Hands) -> supervision.KeyPoints:
     if "keypoint_confidence" not in {field.name for field in fields(KeyPoints)}:
         raise ImportError(_NEEDS_SUPERVISION)
     data: dict[str, Any] = {"image": hands.image.tolist(), "box": hands.box.copy(), "side": hands.side.copy()}
+    if hands.side_probability is not None:
+        data["side_probability"] = hands.side_probability.copy()
     if hands.covariance is not None:
         data["covariance"] = hands.covariance.copy()
     return KeyPoints(
@@ -73,7 +75,11 @@ class NormalizedLandmark:
 
 @dataclass(frozen=True)
 class Category:
-    """The side of a hand, "Left" or "Right", with the attributes of MediaPipe's class of that name."""
+    """The side of a hand, "Left" or "Right", with the attributes of MediaPipe's class of that name.
+
+    Attributes:
+        score: `side_probability`; None where the hands have none.
+    """
 
     category_name: str
     display_name: str
@@ -113,9 +119,12 @@ def to_mediapipe(hands: Hands, image_size: tuple[int, int] | None = None) -> Han
     if (size <= 0).any():
         raise ValueError("normalized landmarks need the image's size: give image_size=(width, height).")
     normalized = (hands.xy.astype(np.float64) + 0.5) / size[:, None]
+    probabilities: list[float | None] = [None] * len(hands)
+    if hands.side_probability is not None:
+        probabilities = hands.side_probability.tolist()
     return HandLandmarks(
         [_landmarks(xy.tolist(), seen.tolist()) for xy, seen in zip(normalized, hands.visibility, strict=True)],
-        [_handedness(side) for side in hands.side.tolist()],
+        [_handedness(side, score) for side, score in zip(hands.side.tolist(), probabilities, strict=True)],
     )
 
 
@@ -130,8 +139,8 @@ def _landmarks(xy: list[list[float]], visibility: list[int]) -> list[NormalizedL
     return [joints[FROM_MEDIAPIPE.index(row)] for row in range(len(joints))]
 
 
-def _handedness(side: int) -> list[Category]:
+def _handedness(side: int, score: float | None) -> list[Category]:
     if side == UNKNOWN:
         return []
     name = "Left" if side == LEFT else "Right"
-    return [Category(name, name)]
+    return [Category(name, name, score=score)]

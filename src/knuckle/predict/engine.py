@@ -18,7 +18,7 @@ class Engine(ABC):
 
     @abstractmethod
     def find(self, crops: UInt8[np.ndarray, "B S S 3"], flip_test: bool) -> CropPoints:
-        """The keypoints of one batch of crops, at least one.
+        """The keypoints of one batch of crops, at least one, and where there is a hand head what it says.
 
         Args:
             crops: (B, S, S, 3) uint8 RGB.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -12,10 +12,10 @@ from jaxtyping import Int
 from numpy.typing import NDArray
 
 from knuckle.data.loader import CropSource, batches
-from knuckle.hands import Hands
+from knuckle.hands import OPTIONAL_COLUMNS, UNKNOWN, Hands
 from knuckle.methods.base import Method
 from knuckle.predict.engine import Engine
-from knuckle.predict.points import to_image, visibility_of
+from knuckle.predict.points import sides, to_image, visibility_of
 from knuckle.predict.torch_engine import TorchEngine, evaluating
 from knuckle.skeleton import NUM_JOINTS
 
@@ -55,8 +55,9 @@ def predict_hands(
         progress: called after every batch with the number of hands done so far.
 
     Returns:
-        The same rows with predicted `xy` and, where the method has one, `covariance`; image, box,
-        side, gesture, group and size as given. Visibility is 0 in rows that could not be read, for
+        The same rows with predicted `xy` and, where the method has one, `covariance`; where it has a hand head also
+        predicted `side`, `side_probability` and `score`; image, box, gesture, group and size, and without a hand head
+        the side, as given. Visibility is 0 in rows that could not be read, for
         joints that the method was never taught, and where it gave no finite number. Then one sentence a skipped row.
 
     Raises:
@@ -64,7 +65,7 @@ def predict_hands(
     """
     chosen = np.arange(len(hands)) if rows is None else np.asarray(rows, dtype=np.int64)
     xy = np.full((len(hands), NUM_JOINTS, 2), np.nan, dtype=np.float32)
-    covariance: NDArray[np.float32] | None = None
+    filled: dict[str, NDArray[Any]] = {}
     messages: list[str] = []
     source = CropSource(hands, rule)
     pieces = [chosen[start : start + batch_size] for start in range(0, len(chosen), batch_size)]
@@ -74,15 +75,18 @@ def predict_hands(
         for batch, skipped in batches(source, pieces, workers=workers, on_bad=on_bad):
             messages += skipped
             crops = batch.images.permute(0, 2, 3, 1).numpy()
-            found, spread = to_image(engine.find(crops, flip_test), batch.image_to_crop.numpy())
+            points = engine.find(crops, flip_test)
+            found, spread = to_image(points, batch.image_to_crop.numpy())
             in_batch = batch.rows.numpy()
             xy[in_batch] = found
-            if spread is not None:
-                if covariance is None:
-                    covariance = np.full((len(hands), NUM_JOINTS, 2, 2), np.nan, dtype=np.float32)
-                covariance[in_batch] = spread
+            for name, column in (sides(points) | ({} if spread is None else {"covariance": spread})).items():
+                if name not in filled:
+                    unknown = UNKNOWN if name == "side" else np.nan
+                    filled[name] = np.full((len(hands), *column.shape[1:]), unknown, dtype=np.float32)
+                filled[name][in_batch] = column
             done += len(in_batch) + len(skipped)
             if progress is not None:
                 progress(done)
-    predicted = hands.replace(xy=xy, visibility=visibility_of(xy), covariance=covariance, confidence=None, score=None)
+    without: dict[str, None] = dict.fromkeys(OPTIONAL_COLUMNS)
+    predicted = hands.replace(xy=xy, visibility=visibility_of(xy), **(without | filled))
     return predicted[chosen], messages

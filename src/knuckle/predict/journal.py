@@ -17,10 +17,10 @@ from typing import Any, Final, NamedTuple, Self
 import numpy as np
 
 from knuckle.formats.files import numbers_or_null
-from knuckle.hands import Hands, group_number
+from knuckle.hands import OPTIONAL_COLUMNS, Hands, group_number
 from knuckle.predict.moments import Moment, from_json, to_json
 
-COLUMNS: Final = ("xy", "visibility", "box", "covariance", "confidence", "score")
+COLUMNS: Final = ("xy", "visibility", "box", "side", *OPTIONAL_COLUMNS)
 """The columns of `Hands` that a prediction fills."""
 
 

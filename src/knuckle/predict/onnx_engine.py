@@ -60,7 +60,7 @@ class OnnxEngine(Engine):
     def find(self, crops: UInt8[np.ndarray, "B S S 3"], flip_test: bool) -> CropPoints:
         """As every engine."""
         found = self.outputs(crops, flip_test)
-        return CropPoints(found["xy_crop"], found.get("covariance_crop"))
+        return CropPoints(found["xy_crop"], found.get("covariance_crop"), found.get("score"), found.get("left"))
 
     def outputs(self, crops: UInt8[np.ndarray, "B S S 3"], flip_test: bool) -> dict[str, NDArray[np.float32]]:
         """Everything that the graph computes, by name."""

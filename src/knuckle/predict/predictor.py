@@ -6,17 +6,17 @@ Letters in shapes: m hands on an image, n hands in a group of images, S the crop
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float32, Float64, UInt8
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from knuckle.geometry import CropRule, frame_box
 from knuckle.hands import Hands
 from knuckle.predict.engine import Engine
 from knuckle.predict.photos import NAMELESS, ImageLike, Photo, photos
-from knuckle.predict.points import calibrated, to_image, visibility_of
+from knuckle.predict.points import CropPoints, calibrated, sides, to_image, visibility_of
 from knuckle.skeleton import NUM_JOINTS
 
 if TYPE_CHECKING:
@@ -102,8 +102,8 @@ class Predictor:
             One row a box, image by image. `image` is the path as given, or "" for pixels, and each
             image is a `group`; `box` is the box as given, or the whole frame; visibility is 2, or 0
             for joints that the model was never taught. `covariance` is there where the method has one,
-            `confidence` where the model was calibrated, and then `covariance` is, too. `score` never
-            is, as nothing here computes it.
+            `confidence` where the model was calibrated, and then `covariance` is, too; `side`,
+            `side_probability` and `score` where it has a hand head.
 
         Raises:
             ValueError: no boxes; an image that is not RGB uint8 or cannot be read; a box without
@@ -141,28 +141,29 @@ class Predictor:
 
     def _find(self, group: Sequence[_Cut]) -> Iterator[Found]:
         """The hands of a group of photos, whose crops go through the network together."""
-        xy, covariance = self._find_points(
+        columns = self._find_columns(
             np.concatenate([cut.pixels for cut in group]), np.concatenate([cut.image_to_crop for cut in group])
         )
         first = 0
         for cut in group:
             own = slice(first, first + len(cut.boxes))
             first = own.stop
-            hands = _hands(cut, xy[own], None if covariance is None else covariance[own])
+            hands = _hands(cut, {name: column[own] for name, column in columns.items()})
             yield Found(cut.name, cut.size_wh, calibrated(hands, self.calibration))
 
-    def _find_points(
+    def _find_columns(
         self, pixels: UInt8[np.ndarray, "n S S 3"], image_to_crop: Float64[np.ndarray, "n 3 3"]
-    ) -> tuple[Float32[np.ndarray, "n 21 2"], Float32[np.ndarray, "n 21 2 2"] | None]:
-        """The keypoints in image pixels and, where the method has sigma, their covariances."""
-        parts = []
-        for start in range(0, len(pixels), self.batch_size):
-            piece = slice(start, start + self.batch_size)
-            parts.append(to_image(self.engine.find(pixels[piece], self.flip_test), image_to_crop[piece]))
-        if not parts:
-            return np.empty((0, NUM_JOINTS, 2), dtype=np.float32), None
-        spreads = [spread for _, spread in parts if spread is not None]
-        return np.concatenate([xy for xy, _ in parts]), np.concatenate(spreads) if spreads else None
+    ) -> dict[str, NDArray[Any]]:
+        """What the network says, as columns of `Hands`: keypoints in image pixels, and all that it has beside them."""
+        starts = range(0, len(pixels), self.batch_size)
+        if not starts:
+            return {"xy": np.empty((0, NUM_JOINTS, 2), dtype=np.float32)}
+        points = CropPoints.concat(
+            [self.engine.find(pixels[start : start + self.batch_size], self.flip_test) for start in starts]
+        )
+        xy, covariance = to_image(points, image_to_crop)
+        columns = {"xy": xy, **sides(points)}
+        return columns if covariance is None else columns | {"covariance": covariance}
 
 
 def _torch_engine(method: Method, device: str | torch.device) -> Engine:
@@ -186,12 +187,11 @@ def _grouped(cuts: Iterable[_Cut], batch_size: int) -> Iterator[list[_Cut]]:
         yield group
 
 
-def _hands(cut: _Cut, xy: Float32[np.ndarray, "m 21 2"], covariance: Float32[np.ndarray, "m 21 2 2"] | None) -> Hands:
+def _hands(cut: _Cut, columns: dict[str, NDArray[Any]]) -> Hands:
     return Hands(
         image=[cut.name] * len(cut.boxes),
-        xy=xy,
-        visibility=visibility_of(xy),
+        visibility=visibility_of(columns["xy"]),
         box=cut.boxes,
         size=np.tile(cut.size_wh, (len(cut.boxes), 1)),
-        covariance=covariance,
+        **columns,
     )

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from knuckle.methods.base import Decoded, Method, merge
+from knuckle.methods.hand_head import HAND, LEFT, unmirror_logits
 from knuckle.predict.engine import Engine
 from knuckle.predict.points import CropPoints
 
@@ -33,10 +35,29 @@ class TorchEngine(Engine):
     def find(self, crops: UInt8[np.ndarray, "B S S 3"], flip_test: bool) -> CropPoints:
         """As every engine; see `run`."""
         # Channels last in memory, as in training: other layouts round differently.
-        return as_points(run(self.method, torch.from_numpy(crops).permute(0, 3, 1, 2), flip_test))
+        answer = run(self.method, torch.from_numpy(crops).permute(0, 3, 1, 2), flip_test)
+        points = as_points(Decoded(answer.xy_crop, answer.covariance_crop))
+        if answer.hand_logits is None:
+            return points
+        probability = answer.hand_logits.sigmoid().cpu().numpy()
+        return points._replace(score=probability[:, HAND], left=probability[:, LEFT])
 
 
-def run(method: Method, images: UInt8[Tensor, "B 3 S S"], flip_test: bool) -> Decoded:
+class Answer(NamedTuple):
+    """What a network says of a batch of crops.
+
+    Attributes:
+        xy_crop: as in `Decoded`.
+        covariance_crop: as in `Decoded`.
+        hand_logits: (B, 2) of the hand head; None where the network has none.
+    """
+
+    xy_crop: Float[Tensor, "B 21 2"]
+    covariance_crop: Float[Tensor, "B 21 2 2"] | None
+    hand_logits: Float[Tensor, "B 2"] | None
+
+
+def run(method: Method, images: UInt8[Tensor, "B 3 S S"], flip_test: bool) -> Answer:
     """The keypoints of one batch of crops, computed on the method's device without gradients.
 
     The method is used in the mode it is in; put it into `eval()` first.
@@ -44,7 +65,8 @@ def run(method: Method, images: UInt8[Tensor, "B 3 S S"], flip_test: bool) -> De
     Args:
         method: the network.
         images: (B, 3, S, S) RGB crops in 0..255, on any device.
-        flip_test: average the outputs of the crops and of their mirror images before decoding.
+        flip_test: average the outputs of the crops and of their mirror images before decoding, and the logits of
+            the hand head.
 
     Returns:
         Keypoints and covariances, NaN for the joints that the method was never taught. With the flip test the
@@ -53,9 +75,13 @@ def run(method: Method, images: UInt8[Tensor, "B 3 S S"], flip_test: bool) -> De
     """
     images = images.to(method.get_buffer("pixel_mean").device, non_blocking=True)
     with torch.inference_mode():
-        outputs = method(images)
+        features = method.features_of(images)
+        outputs, hand = method.outputs_of(features), _hand_logits(method, features)
         if flip_test:
-            outputs = merge(outputs, method.unmirror(method(images.flip(-1))))
+            mirrored = method.features_of(images.flip(-1))
+            outputs = merge(outputs, method.unmirror(method.outputs_of(mirrored)))
+            if hand is not None and method.hand_head is not None:
+                hand = (hand + unmirror_logits(method.hand_head(mirrored))) / 2
         xy_crop, covariance_crop = method.decode(outputs)
         untaught = ~method.get_buffer("taught")[:, None]
         xy_crop = xy_crop.masked_fill(untaught, torch.nan)
@@ -63,7 +89,14 @@ def run(method: Method, images: UInt8[Tensor, "B 3 S S"], flip_test: bool) -> De
             if flip_test:
                 covariance_crop = torch.diag_embed(covariance_crop.diagonal(dim1=-2, dim2=-1))
             covariance_crop = covariance_crop.masked_fill(untaught[..., None], torch.nan)
-    return Decoded(xy_crop, covariance_crop)
+    return Answer(xy_crop, covariance_crop, hand)
+
+
+def _hand_logits(method: Method, features: Tensor) -> Tensor | None:
+    if method.hand_head is None:
+        return None
+    logits: Tensor = method.hand_head(features)
+    return logits
 
 
 def as_points(decoded: Decoded) -> CropPoints:

@@ -21,6 +21,8 @@ from knuckle.hands import Hands, keypoint_extent
 from knuckle.skeleton import BONES
 
 # When a hand stops being one. Sides are the longer sides of boxes.
+LEAST_SCORE: Final = 0.5
+"""Probability of a hand, where the model states one."""
 MOST_SPREAD: Final = 0.3
 """Median standard deviation of the keypoints, in sides of the box that was searched. A uniform guess in a crop 1.5
 sides wide has 0.43; weakly trained models, with a quarter of the keypoints within 0.2 sides, state 0.17 to 0.25."""
@@ -140,7 +142,8 @@ def plausible(hands: Hands) -> Bool[np.ndarray, " m"]:
     - fill too little or too much of the box that was searched (`EXTENT_OVER_BOX`; of the whole frame, a hand may
       fill as little as it likes);
     - are joined by bones that are too long for their extent (`MOST_BONES`);
-    - are too uncertain, where the model says how uncertain they are (`MOST_SPREAD`).
+    - are too uncertain, where the model says how uncertain they are (`MOST_SPREAD`);
+    or where the model says how probably there is a hand, and that is too little (`LEAST_SCORE`).
 
     Args:
         hands: predicted hands with `size`, and in `box` where they were searched.
@@ -157,6 +160,8 @@ def plausible(hands: Hands) -> Bool[np.ndarray, " m"]:
         is_hand &= _bone_length(hands.xy) <= MOST_BONES * side
     if hands.covariance is not None:
         is_hand &= ~(_spread(hands.covariance) > MOST_SPREAD * searched)
+    if hands.score is not None:
+        is_hand &= ~(hands.score < LEAST_SCORE)
     return np.asarray(is_hand)
 
 

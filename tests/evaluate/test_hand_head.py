@@ -20,15 +20,31 @@ from knuckle.methods.weights import ModelSpec, build, save_model
 from knuckle.predict import Predictor, load
 from knuckle.predict.load import read_model
 from knuckle.render import SceneConfig, render
+from knuckle.render.poses import PoseMix
 
 SPEC = ModelSpec("heatmap", "test_resnet", CropRule(size=64, padding=1.3), {"width": 8})
-PLAIN = SceneConfig(viewpoints=None, jewelry=None, occluders=None, companions=None, sensor=None)
+PALM = PoseMix(gesture=1.0, interpolation=0.0, synergy=0.0, weights=(1.0,) + (0.0,) * 24)
+PLAIN = SceneConfig(
+    poses=PALM,
+    shape=None,
+    viewpoints=None,
+    framing=None,
+    skin=None,
+    sleeves=None,
+    jewelry=None,
+    lights=None,
+    backgrounds=None,
+    occluders=None,
+    companions=None,
+    sensor=None,
+)
+"""Open palms seen from one side: the thumb tells left from right, even to a network that has learnt nothing."""
 COUNT = 96
 
 
 @pytest.fixture(scope="module")
 def rendered(tmp_path_factory: pytest.TempPathFactory) -> Hands:
-    """Rendered hands seen from one side, so that the thumb tells left from right, and a folder of noise beside them."""
+    """Rendered hands, and a folder of noise beside them."""
     folder = tmp_path_factory.mktemp("rendered")
     images, hands = render(COUNT, 3, 64, config=PLAIN)
     names = [f"hands/{row}.png" for row in range(COUNT)]
@@ -74,7 +90,7 @@ def test_it_beats_chance_on_hands_that_it_has_not_seen(rendered: Hands, taught: 
     assert said is not None
     assert said.right is not None
     assert said.sided == measured.hands == COUNT // 2
-    assert said.right.estimate > 0.75
+    assert said.right.estimate > 0.9
     assert refused is not None
     assert refused.ranked > 0.85
     assert refused.refused.estimate > 0.7

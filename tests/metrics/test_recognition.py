@@ -41,12 +41,9 @@ def test_sides_without_a_probability_may_be_the_labels_own() -> None:
 
 
 def test_intervals_resample_groups() -> None:
-    side = np.repeat([0, 1, 0, 1, 0, 1, 0, 1, 0, 1], 2)
-    true = hands(20, side=side)
-    wrong = side.copy()
-    wrong[:4] = 1 - wrong[:4]
-    together = recognition(true.replace(side=wrong, side_probability=np.full(20, 0.8)), true)
-    alone = recognition(true.replace(side=wrong, side_probability=np.full(20, 0.8)), true.replace(group=np.arange(20)))
+    true = hands(80, side=np.zeros(80))
+    pred = true.replace(side=np.arange(80) < 16, side_probability=np.full(80, 0.8))
+    together, alone = recognition(pred, true), recognition(pred, true.replace(group=np.arange(80)))
     assert together is not None
     assert together.right is not None
     assert alone is not None

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from knuckle.geometry import Alignment, Crop, CropRule
-from knuckle.hands import UNLABELED, VISIBLE, Hands
+from knuckle.hands import UNKNOWN, UNLABELED, VISIBLE, Hands
 from knuckle.methods.base import Decoded
+from knuckle.methods.hand_head import HandHead
 from knuckle.methods.heatmap import Heatmap
 from knuckle.metrics.conformal import fit
 from knuckle.predict import Predictor
@@ -123,8 +124,8 @@ def test_the_flip_test_averages_both_sides_of_the_crop() -> None:
     class Leaning(Centroid):
         """Errs by 4 pixels to the right, whatever it sees."""
 
-        def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
-            return {"xy": super().forward(images)["xy"] + torch.tensor([4.0, 0.0])}
+        def outputs_of(self, features: torch.Tensor) -> dict[str, torch.Tensor]:
+            return {"xy": super().outputs_of(features)["xy"] + torch.tensor([4.0, 0.0])}
 
     images = torch.from_numpy(light_at((20, 30), (64, 64))).permute(2, 0, 1)[None]
     leaning = run(Leaning(), images, False).xy_crop[0, 0]
@@ -192,3 +193,27 @@ def test_a_calibrated_row_and_its_photo_get_the_same_confidence(tmp_path: Path) 
         np.testing.assert_array_equal(photos.covariance, found.covariance)
         nothing = predictor.predict(hands.paths()[0], [])
         assert len(nothing) == 0
+
+
+def test_a_hand_head_fills_the_columns_of_the_hand_and_replaces_the_labels_side(tmp_path: Path) -> None:
+    photos, _ = lights(tmp_path, 3)
+    network = Centroid()
+    head = HandHead(3, 1)
+    head.get_buffer("bias").copy_(torch.tensor([2.0, -1.0]))
+    network.hand_head = head
+    labelled = photos.replace(side=np.zeros(len(photos)))
+    plain, _ = predict_hands(Centroid(), RULE, labelled)
+    assert (plain.score, plain.side_probability) == (None, None)
+    np.testing.assert_array_equal(plain.side, labelled.side)
+    found, _ = predict_hands(network, RULE, labelled)
+    assert found.score is not None
+    assert found.side_probability is not None
+    np.testing.assert_allclose(found.score, 1 / (1 + np.exp(-2)), rtol=1e-6)
+    np.testing.assert_allclose(found.side_probability, 1 / (1 + np.exp(-1)), rtol=1e-6)
+    np.testing.assert_array_equal(found.side, np.ones(len(photos)))
+    # The flip test leaves the score and cancels a side that does not depend on the picture.
+    undecided, _ = predict_hands(network, RULE, labelled, flip_test=True)
+    np.testing.assert_allclose(undecided.score, found.score)
+    np.testing.assert_array_equal(undecided.side, np.full(len(photos), UNKNOWN))
+    assert undecided.side_probability is not None
+    assert np.isnan(undecided.side_probability).all()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import typer
@@ -13,6 +14,7 @@ from typer.testing import CliRunner
 from examples.drawn_hands import draw_dataset
 from knuckle.cli.calibrate import calibrate
 from knuckle.cli.evaluate import evaluate
+from knuckle.draw import write_image
 from knuckle.geometry import CropRule
 from knuckle.methods.weights import ModelSpec, build, load_calibration, save_model
 from knuckle.metrics import Calibration
@@ -71,12 +73,35 @@ def test_calibrate_then_check_then_evaluate(folder: Path, tmp_path: Path) -> Non
     assert out.read_bytes() == before
 
     stdout, _ = run("evaluate", out, labels, "--out", tmp_path / "report", "--device", "cpu")
-    measured = json.loads((tmp_path / "report" / "metrics.json").read_text())["uncertainty"]
+    metrics = json.loads((tmp_path / "report" / "metrics.json").read_text())
+    measured = metrics["uncertainty"]
+    assert metrics["recognition"] is None
     assert f"{measured['expected_calibration_error']:.4f}" in stdout
     assert "conformal" in stdout
     assert (tmp_path / "report" / "uncertainty.png").stat().st_size > 10_000
     _, stderr = run("evaluate", out, labels, "--flip-test", "--device", "cpu")
     assert "calibrated without the flip test and is measured with it" in stderr
+
+
+def test_pictures_without_hands_give_a_hand_head(folder: Path, tmp_path: Path) -> None:
+    for row in range(8):
+        write_image(tmp_path / "none" / f"{row}.png", np.full((60, 80, 3), 30 * row, np.uint8))
+    model, labels = folder / "model.safetensors", folder / "hands" / "annotations.json"
+    out = tmp_path / "head.safetensors"
+    options = ("--no-hands", tmp_path / "none", "--out", out, "--at-least", 20, "--device", "cpu")
+    stdout, _ = run("calibrate", model, labels, *options)
+    numbers = json.loads(out.with_suffix(".json").read_text())["other half"]
+    assert numbers["recognition"]["sided"] == numbers["hands"] == 24
+    assert f"{100 * numbers['recognition']['right']['estimate']:.1f} %" in stdout
+    assert numbers["refusal"]["crops"] > 24
+    assert f"{numbers['refusal']['calibration_error']:.4f}" in stdout
+
+    stdout, _ = run("evaluate", out, labels, "--out", tmp_path / "report", "--device", "cpu")
+    recognition = json.loads((tmp_path / "report" / "metrics.json").read_text())["recognition"]
+    assert recognition["sided"] == recognition["hands"] == 48
+    assert "side is right" in stdout
+    with pytest.raises(ValueError, match="give DATA, or leave out --no-hands"):
+        run("calibrate", out, "--check", labels, "--no-hands", tmp_path / "none")
 
 
 def test_the_calibrated_model_lies_beside_the_model_by_default(folder: Path) -> None:

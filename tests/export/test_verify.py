@@ -27,10 +27,10 @@ class Off(Engine):
         self.by = by
 
     def find(self, crops: UInt8[np.ndarray, "B S S 3"], flip_test: bool) -> CropPoints:
-        xy_crop, covariance_crop = self.engine.find(crops, flip_test)
-        xy_crop = xy_crop.copy()
+        points = self.engine.find(crops, flip_test)
+        xy_crop = points.xy_crop.copy()
         xy_crop[(crops == self.marked).all(axis=(1, 2, 3)), 3, 1] += self.by
-        return CropPoints(xy_crop, covariance_crop)
+        return points._replace(xy_crop=xy_crop)
 
 
 def test_one_keypoint_that_differs_is_seen(tmp_path: Path) -> None:

@@ -3,7 +3,8 @@
 The file is safetensors, which holds numbers and text and can run nothing. Its metadata has one JSON
 text under "knuckle": the version of this layout, the `ModelSpec`, notes, which are whatever the
 writer adds, and of models that have one the `Calibration` and how to build the `HandHead`. Equal
-models make equal files, bit for bit.
+models make equal files, bit for bit. Tensors that float16 holds exactly are stored so, see
+`knuckle.methods.half`; a network reads them back as float32.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from torch import Tensor
 from knuckle.geometry import CropRule
 from knuckle.methods import METHODS
 from knuckle.methods.base import Method
+from knuckle.methods.half import compact
 from knuckle.methods.hand_head import HandHead
 from knuckle.metrics.conformal import Calibration
 
@@ -82,7 +84,7 @@ def save_model(
     """
     from safetensors.torch import save
 
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in method.state_dict().items()}
+    tensors = {name: compact(tensor.detach().cpu()).contiguous() for name, tensor in method.state_dict().items()}
     head = method.hand_head
     header = {"version": 1 if head is None else 2, **asdict(spec), "notes": notes}
     if head is not None:
@@ -211,7 +213,7 @@ def _damaged(path: Path, error: Exception) -> ValueError:
 
 
 def _misfits(expected: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> list[str]:
-    """One phrase for each tensor that is missing, unknown or of another shape."""
+    """One phrase for each tensor that is missing, unknown, of another shape or of numbers of another kind."""
     return [
         *(f"{name} is missing" for name in expected if name not in given),
         *(f"{name} is unknown" for name in given if name not in expected),
@@ -219,5 +221,10 @@ def _misfits(expected: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> lis
             f"{name} is {tuple(given[name].shape)} instead of {tuple(tensor.shape)}"
             for name, tensor in expected.items()
             if name in given and given[name].shape != tensor.shape
+        ),
+        *(
+            f"{name} holds {given[name].dtype} instead of {tensor.dtype}"
+            for name, tensor in expected.items()
+            if name in given and given[name].is_floating_point() != tensor.is_floating_point()
         ),
     ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from typing import Any
 
 import cv2
@@ -207,3 +209,40 @@ def test_box_without_area_is_refused(box: tuple[float, ...]) -> None:
 def test_bad_matrix_is_refused(matrix: np.ndarray) -> None:
     with pytest.raises(ValueError, match="crop"):
         Crop(matrix, (64, 64))
+
+
+@given(
+    st.builds(
+        CropRule,
+        size=st.integers(1, 4096),
+        padding=st.floats(0.1, 10),
+        frame_padding=st.floats(0.1, 10),
+        whole_image=st.booleans(),
+        alignment=st.sampled_from(["center", "corner"]),
+    )
+)
+def test_a_crop_rule_comes_back_out_of_a_file(rule: CropRule) -> None:
+    assert CropRule.from_dict(json.loads(json.dumps(asdict(rule)))) == rule
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        None,
+        [],
+        {"sides": 3},
+        {"size": 0},
+        {"size": 10**9},
+        {"size": 64.5},
+        {"size": True},
+        {"padding": "wide"},
+        {"padding": 0},
+        {"padding": float("nan")},
+        {"frame_padding": float("inf")},
+        {"whole_image": "no"},
+        {"alignment": ["center"]},
+    ],
+)
+def test_what_is_no_crop_rule_is_refused(content: object) -> None:
+    with pytest.raises(ValueError, match=r"^a crop"):
+        CropRule.from_dict(content)

@@ -15,8 +15,8 @@ Pixels and points go through the same float64 matrix, so they cannot disagree.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, Final, Literal, TypeVar
+from dataclasses import dataclass, field, fields
+from typing import Any, Final, Literal, TypeVar, get_args
 
 import numpy as np
 from jaxtyping import Float, Shaped, UInt8
@@ -28,6 +28,10 @@ Pixels = TypeVar("Pixels", bound=np.generic)
 
 SHRINK_BY_AREA_FROM: Final = 2.0
 """Crops that shrink the image at least this much average pixels first, as bilinear would alias."""
+
+LARGEST_CROP: Final = 4096
+LARGEST_PADDING: Final = 100
+"""What a model's file may ask for; beyond it, it is damaged or means harm."""
 
 
 def frame_box(size_wh: tuple[int, int]) -> Float[np.ndarray, " 4"]:
@@ -215,6 +219,30 @@ class CropRule:
     frame_padding: float = 1.0
     whole_image: bool = False
     alignment: Alignment = "center"
+
+    @classmethod
+    def from_dict(cls, content: Any) -> CropRule:
+        """What `dataclasses.asdict` made of a rule, out of a file that anybody may have written.
+
+        Raises:
+            ValueError: it is no rule: fields are unknown, of another kind or beyond all sense.
+        """
+        if not isinstance(content, dict) or not set(content) <= {item.name for item in fields(cls)}:
+            raise ValueError(f"a crop rule has the fields {', '.join(item.name for item in fields(cls))}")
+        rule = cls(**content)
+        if type(rule.size) is not int or not 1 <= rule.size <= LARGEST_CROP:
+            raise ValueError(f"a crop's size is a number of pixels up to {LARGEST_CROP}, got {rule.size!r}")
+        for padding in (rule.padding, rule.frame_padding):
+            if type(padding) not in (int, float) or not 0 < padding <= LARGEST_PADDING:
+                raise ValueError(f"a crop's padding is a factor up to {LARGEST_PADDING}, got {padding!r}")
+        if type(rule.whole_image) is not bool or rule.alignment not in get_args(Alignment):
+            raise ValueError(f"a crop rule says whole_image {rule.whole_image!r} and alignment {rule.alignment!r}")
+        return rule
+
+    @property
+    def box_side(self) -> float:
+        """The longer side of a hand's box in crop pixels, before augmentation."""
+        return self.size / (self.frame_padding if self.whole_image else self.padding)
 
     def around_box(self, box: ArrayLike, **augmentation: Any) -> Crop:
         """The crop of a hand's box (4,); keyword arguments go to `Crop.around`.

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from knuckle.export.graph import calibrate, default_box_side, interpolate, probability_within
+from knuckle.export.graph import calibrate, interpolate, probability_within
 from knuckle.geometry import CropRule
 from knuckle.hands import Hands
 from knuckle.metrics.gaussian import probability_within as exact_probability
@@ -70,6 +70,6 @@ def test_it_interpolates_like_numpy() -> None:
 def test_the_side_of_a_box_follows_from_the_rule() -> None:
     box = np.array([10, 20, 70, 50], dtype=np.float32)
     rule = CropRule(size=64, padding=1.6)
-    assert default_box_side(rule) == pytest.approx(60 * rule.around_box(box).zoom)
+    assert rule.box_side == pytest.approx(60 * rule.around_box(box).zoom)
     whole = CropRule(size=64, frame_padding=0.8, whole_image=True)
-    assert default_box_side(whole) == pytest.approx(160 * whole.around_frame((160, 120)).zoom)
+    assert whole.box_side == pytest.approx(160 * whole.around_frame((160, 120)).zoom)

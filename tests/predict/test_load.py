@@ -67,9 +67,7 @@ def make(folder: Path) -> None:
 
 
 REFUSALS: list[tuple[str, dict[str, Any], str]] = [
-    ("light", {}, "comes without weights"),
-    ("accurate", {}, "comes without weights"),
-    ("nowhere", {}, "there is no model .*nowhere; give a run folder"),
+    ("nowhere", {}, "there is no model .*nowhere; give 'light' or 'accurate', a run folder"),
     ("empty", {}, r"without best\.safetensors or last\.safetensors"),
     ("model.onnx", {}, "cannot be run by onnxruntime"),
     ("notes.txt", {}, "not a model that can be loaded"),

@@ -78,6 +78,7 @@ def calibrate(
     from knuckle.formats import read_checked
     from knuckle.predict import load
     from knuckle.predict.load import weights_file
+    from knuckle.predict.shipped import is_shipped
 
     if data is None and check is None:
         raise ValueError("there is nothing to do: give DATA to calibrate with, --check OTHER to measure, or both.")
@@ -85,7 +86,9 @@ def calibrate(
         raise ValueError("--out names the model that is calibrated with DATA: give DATA, or leave out --out.")
     if data is None and no_hands is not None:
         raise ValueError("--no-hands shows what DATA's hands are told from: give DATA, or leave out --no-hands.")
-    weights = weights_file(Path(model))
+    if is_shipped(model) and data is not None and out is None:
+        raise ValueError(f"{model} lies inside the installed package: give --out FILE for the calibrated model.")
+    weights = weights_file(model)
     target = out or weights.with_name(f"{weights.stem}.calibrated.safetensors")
     calibrating.check_name(target)
     predictor = load(model, flip_test=flip_test, preset=preset, device=device)

@@ -23,11 +23,17 @@ SHOWN_PROBLEMS = 10
 
 
 def predict(
-    model: Annotated[str, typer.Option("--model", help="Run folder, .safetensors, .onnx or MMPose .pth file.")],
     source: Annotated[
         list[str] | None,
         typer.Argument(help="Photos, folders of photos, or patterns like 'photos/**/*.jpg'; or one video."),
     ] = None,
+    model: Annotated[
+        str,
+        typer.Option(
+            "--model",
+            help="light or accurate, which come with knuckle; a run folder; a .safetensors, .onnx, .xml file.",
+        ),
+    ] = "light",
     camera: Annotated[
         int | None, typer.Option("--camera", min=0, help="Instead of files: the camera of that number, until Ctrl-C.")
     ] = None,

@@ -26,7 +26,6 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor, nn
 
-from knuckle.geometry import CropRule
 from knuckle.methods.base import Method, Outputs
 from knuckle.methods.hand_head import HAND, LEFT, unmirror_logits
 from knuckle.metrics.confidence import CLOSE
@@ -125,8 +124,3 @@ def interpolate(disc: Float[Tensor, "B 21"], calibration: Calibration) -> Float[
     ramps = ((disc[..., None] - knots[:-1]) / knots.diff()).clamp(0, 1) * stated.diff()
     # The first term carries the NaN of a missing prediction where there is only one knot.
     return disc * 0 + stated[0] + ramps.sum(dim=-1)
-
-
-def default_box_side(rule: CropRule) -> float:
-    """The longer side of a hand's box in crop pixels, which the crop rule alone decides."""
-    return rule.size / (rule.frame_padding if rule.whole_image else rule.padding)

@@ -14,11 +14,11 @@ import torch
 from numpy.typing import NDArray
 
 import knuckle
-from knuckle.export.graph import Graph, default_box_side
+from knuckle.export.graph import Graph
 from knuckle.formats.files import replacing
 from knuckle.methods.half import compact_array
+from knuckle.predict.graph_engine import FILE_VERSION, METADATA_KEY
 from knuckle.predict.load import StoredModel
-from knuckle.predict.onnx_engine import FILE_VERSION, METADATA_KEY
 from knuckle.skeleton import JOINT_NAMES
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def export_onnx(model: StoredModel, path: Path) -> None:
     size = model.spec.rule.size
     defaults: dict[str, bool | float] = {"flip_test": False}
     if model.calibration is not None:
-        defaults["box_side"] = default_box_side(model.spec.rule)
+        defaults["box_side"] = model.spec.rule.box_side
     example = (
         torch.zeros((2, size, size, 3), dtype=torch.uint8),
         *(torch.tensor(value) for value in defaults.values()),

@@ -172,7 +172,7 @@ def _header(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
     try:
         header: dict[str, Any] = json.loads(metadata["knuckle"])
         version = int(header["version"])
-    except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise _damaged(path, error) from error
     if version > FILE_VERSION:
         raise ValueError(f"{path} has layout {version}, this knuckle reads up to {FILE_VERSION}; update knuckle.")
@@ -185,7 +185,7 @@ def _parse(path: Path, metadata: Mapping[str, str]) -> tuple[ModelSpec, dict[str
         spec = ModelSpec(
             method=str(header["method"]),
             backbone=str(header["backbone"]),
-            rule=CropRule(**header["rule"]),
+            rule=CropRule.from_dict(header["rule"]),
             options=dict(header["options"]),
         )
         notes = dict(header["notes"])

@@ -1,4 +1,4 @@
-"""From a name on disk to a Predictor: run folders, weight files, ONNX files and MMPose checkpoints."""
+"""From a name to a Predictor: shipped models, run folders, weight files, exported files and MMPose checkpoints."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from knuckle.predict.predictor import Predictor
+from knuckle.predict.shipped import ONNX, SAFETENSORS, is_shipped, shipped_file
 
 if TYPE_CHECKING:
     import torch
@@ -14,67 +15,106 @@ if TYPE_CHECKING:
     from knuckle.methods.base import Method
     from knuckle.methods.weights import ModelSpec
     from knuckle.metrics.conformal import Calibration
+    from knuckle.predict.graph_engine import GraphModel
 
 Preset = Literal["freihand", "rhd"]
 
-SHIPPED: Final = ("light", "accurate")
-"""Names kept for models that will come with knuckle."""
+EngineName = Literal["onnxruntime", "openvino", "torch"]
+"""What can run a model."""
 
 RUN_WEIGHTS: Final = ("best.safetensors", "last.safetensors")
 """What a run folder is searched for, in this order."""
 
 MMPOSE_SUFFIXES: Final = (".pth", ".pt")
 
-_LOADABLE = "a run folder of knuckle train, a .safetensors or .onnx file of knuckle, or an MMPose .pth file"
+_GRAPHS: Final[dict[str, EngineName]] = {".onnx": "onnxruntime", ".xml": "openvino"}
+"""Suffixes of exported files, and what runs them."""
+
+_LOADABLE = (
+    "'light' or 'accurate', a run folder of knuckle train, a .safetensors, .onnx or .xml file of knuckle, or an MMPose "
+    ".pth file"
+)
 _TRAINED = "a run folder of knuckle train, a .safetensors file or an MMPose .pth file"
 
 
 def load(
-    name: str | PathLike[str],
+    name: str | PathLike[str] = "light",
     *,
     flip_test: bool = False,
     preset: Preset | None = None,
     device: str | None = None,
     batch_size: int = 32,
+    engine: EngineName | None = None,
+    threads: int | None = None,
 ) -> Predictor:
     """A model, ready to predict.
 
     Args:
-        name: a run folder of `knuckle train` (its best weights, else its last), a .safetensors file
-            saved by knuckle, an .onnx file of `knuckle export`, or a .pth checkpoint of MMPose's FreiHAND or RHD
-            heatmap models. Nothing in these files is executed.
+        name: a model that comes with knuckle, "light" or "accurate"; a run folder of `knuckle train` (its best
+            weights, else its last), a .safetensors file saved by knuckle, an .onnx or OpenVINO .xml file of `knuckle
+            export`, or a .pth checkpoint of MMPose's FreiHAND or RHD heatmap models. Nothing in these files is
+            executed. The text "light" alone is the shipped model whatever lies in the working directory; "./light"
+            is yours.
         flip_test: average over each crop and its mirror image: twice the time, a little more exact.
         preset: which of MMPose's two training set-ups a .pth file comes from: "freihand" or "rhd".
             Default: what the file says (1.x), else its name, else "freihand".
         device: "cpu", "cuda", "cuda:1"... Default: the first GPU where there is one, else the CPU.
         batch_size: crops a forward pass.
+        engine: what runs a shipped model: "torch" takes its weights, to go on with; default "onnxruntime". Every other
+            file has one engine, and naming another is an error.
+        threads: that an exported file shares a forward pass among on the CPU; default one a core. PyTorch's are set
+            for the whole process, by torch.set_num_threads.
 
     Raises:
         ValueError: there is nothing of that name that can be loaded, or no such device.
-        ImportError: torch is not installed; ONNX files do without.
+        ImportError: what runs the file is not installed; ONNX files need the base install alone.
     """
-    path = Path(name)
-    weights = path if is_onnx(path) else weights_file(path, _LOADABLE)
-    if preset is not None and weights.suffix not in MMPOSE_SUFFIXES:
+    path, runs = _choose(name, engine)
+    if preset is not None and path.suffix not in MMPOSE_SUFFIXES:
         raise ValueError(f"preset={preset!r} is for MMPose's .pth checkpoints; {path} carries its own settings.")
+    if threads is not None and (runs == "torch" or threads < 1):
+        raise ValueError(
+            f"threads={threads} is for exported files and at least 1; torch.set_num_threads sets PyTorch's."
+        )
     options: dict[str, Any] = {"flip_test": flip_test, "batch_size": batch_size}
-    if is_onnx(weights):
-        from knuckle.predict.onnx_engine import load_onnx
-
-        stored = load_onnx(weights, device)
-        return Predictor(stored.engine, stored.rule, calibration=stored.calibration, **options)
+    if runs != "torch":
+        graph = _load_graph(path, runs, device, threads)
+        return Predictor(graph.engine, graph.rule, calibration=graph.calibration, **options)
     try:
         import torch  # noqa: F401  # the modules below need it and cannot say so in a sentence
     except ModuleNotFoundError as error:
         raise ImportError(f"running {path} needs torch: pip install 'knuckle[train]'.") from error
     where = _device(device)
-    model = read_model(weights, preset)
+    model = read_model(path, preset)
     return Predictor(model.method, model.spec.rule, calibration=model.calibration, device=where, **options)
 
 
-def is_onnx(path: Path) -> bool:
-    """Whether a path is that of an ONNX file."""
-    return path.suffix == ".onnx" and path.is_file()
+def _choose(name: str | PathLike[str], engine: EngineName | None) -> tuple[Path, EngineName]:
+    """The file that is meant, and what runs it."""
+    if is_shipped(name):
+        if engine == "openvino":
+            raise ValueError(f"{name} comes as ONNX: knuckle export {name} --out {name}.xml makes a file for OpenVINO.")
+        torch_wanted = engine == "torch"
+        return shipped_file(
+            str(name), SAFETENSORS if torch_wanted else ONNX
+        ), "torch" if torch_wanted else "onnxruntime"
+    path = Path(name)
+    runs: EngineName = _GRAPHS.get(path.suffix, "torch") if path.is_file() else "torch"
+    if runs == "torch":
+        path = weights_file(path, _LOADABLE)
+    if engine not in (None, runs):
+        raise ValueError(f"{path} is run by {runs}, not by {engine}; leave engine out, or give another file.")
+    return path, runs
+
+
+def _load_graph(path: Path, runs: EngineName, device: str | None, threads: int | None) -> GraphModel:
+    if runs == "openvino":
+        from knuckle.predict.openvino_engine import load_openvino
+
+        return load_openvino(path, device, threads)
+    from knuckle.predict.onnx_engine import load_onnx
+
+    return load_onnx(path, device, threads)
 
 
 class StoredModel(NamedTuple):
@@ -86,27 +126,28 @@ class StoredModel(NamedTuple):
     calibration: Calibration | None
 
 
-def weights_file(path: Path, wanted: str = _TRAINED) -> Path:
+def weights_file(name: str | PathLike[str], wanted: str = _TRAINED) -> Path:
     """The file that holds PyTorch's weights of what `load` takes.
 
     Args:
-        path: the run folder or file.
+        name: a shipped model, a run folder or a file.
         wanted: what the caller takes, for the message.
 
     Raises:
         ValueError: there is none that can be loaded.
     """
+    if is_shipped(name):
+        return shipped_file(str(name), SAFETENSORS)
+    path = Path(name)
     if path.is_dir():
         found = [path / name for name in RUN_WEIGHTS if (path / name).is_file()]
         if not found:
             raise ValueError(f"{path} is a folder without {' or '.join(RUN_WEIGHTS)}; give {wanted}.")
         return found[0]
     if not path.exists():
-        if path.name in SHIPPED:
-            raise ValueError(f"this version comes without weights, so there is no model {str(path)!r}; give {wanted}.")
         raise ValueError(f"there is no model {path}; give {wanted}.")
-    if path.suffix == ".onnx":
-        raise ValueError(f"{path} is an ONNX file, which holds no weights to go on with; give {wanted}.")
+    if path.suffix in _GRAPHS:
+        raise ValueError(f"{path} is an exported file, which holds no weights to go on with; give {wanted}.")
     if path.suffix not in (".safetensors", *MMPOSE_SUFFIXES):
         raise ValueError(f"{path} is not a model that can be loaded; give {wanted}.")
     return path

@@ -16,6 +16,7 @@ PACKAGE = Path(__file__).parents[1] / "src" / "knuckle"
 
 STOREYS = (
     "cli",
+    "benchmark",
     "quickstart",
     "serve",
     "label",
@@ -38,7 +39,19 @@ STOREYS = (
 
 LIGHT = ("torch", "timm", "torchvision", "safetensors", "scipy", "matplotlib", "jinja2", "pandas", "pyarrow")
 """Packages of the extra `train`: the base install must import these rooms without them."""
-BASE_ROOMS = ("skeleton", "geometry", "hands", "draw", "metrics", "formats", "predict", "label", "serve", "cli")
+BASE_ROOMS = (
+    "skeleton",
+    "geometry",
+    "hands",
+    "draw",
+    "metrics",
+    "formats",
+    "predict",
+    "label",
+    "serve",
+    "benchmark",
+    "cli",
+)
 NEED_TORCH = ("predict/torch_engine.py", "predict/inference.py", "predict/regions.py")
 """Files of base rooms that work with PyTorch; nothing else there may import them when it is loaded."""
 

@@ -6,6 +6,7 @@ import importlib
 import platform
 import sys
 from importlib import metadata
+from pathlib import Path
 
 import pytest
 
@@ -28,6 +29,16 @@ def test_versions_and_devices_are_shown(capsys: pytest.CaptureFixture[str]) -> N
     assert "CPUExecutionProvider" in found["onnxruntime"]
     assert "threads" in found["torch"]
     assert found["train"] == "complete"
+
+
+def test_shipped_models_are_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "light.onnx").write_bytes(b"0" * 1_234_567)
+    monkeypatch.setattr(importlib.import_module("knuckle.cli.doctor"), "ASSETS", tmp_path)
+    found = report(capsys)
+    assert found["light"] == "light.onnx 1.2 MB"
+    assert found["accurate"] == "not in this version"
 
 
 def test_what_is_absent_or_broken_is_said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

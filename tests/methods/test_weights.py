@@ -123,6 +123,11 @@ def test_files_of_other_programs(tmp_path: Path) -> None:
         ({"method": "telepathy"}, "no method named 'telepathy'; choose one of heatmap"),
         ({"rule": {"size": 64, "colour": 3}}, "describes no model"),
         ({"rule": 3}, "describes no model"),
+        ({"rule": {"size": 10**9}}, "describes no model"),
+        ({"version": float("inf")}, "describes no model"),
+        ({"options": {"width": 10**6}}, "option width is 1000000, its tensors' longest side"),
+        ({"options": {"width": -1}}, "describes no model"),
+        ({"options": {"width": "wide"}}, "describes no model|does not take"),
         ({"options": None}, "describes no model"),
         ({"options": {"stages": 3}}, "does not take the options"),
         ({"backbone": "resnet5O"}, "no backbone named"),
@@ -147,6 +152,28 @@ def test_wrong_tensors(path: Path) -> None:
         ValueError, match=r"extra is unknown, final.weight is \(3, 256, 1, 1\) instead of \(5, 256, 1, 1\)\."
     ):
         load_model(path)
+
+
+def test_numbers_of_another_kind(path: Path) -> None:
+    tensors = load_file(path)
+    rewrite(path, {**tensors, "final.weight": tensors["final.weight"].to(torch.int32)})
+    with pytest.raises(ValueError, match=r"final.weight holds torch.int32 instead of torch.float32"):
+        load_model(path)
+
+
+def test_a_header_that_promises_more_than_the_file_holds(tmp_path: Path) -> None:
+    """The format: eight bytes with the length of the header, the header as JSON, the numbers."""
+    for name, header in (
+        ("long", (2**62).to_bytes(8, "little") + b"{}"),
+        ("vast", b'{"a":{"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,4]}}'),
+        ("deep", b"[" * 100_000),
+        ("typed", b'{"a":{"dtype":"F99","shape":[1],"data_offsets":[0,4]}}'),
+    ):
+        content = header if name == "long" else len(header).to_bytes(8, "little") + header + b"0000"
+        (tmp_path / f"{name}.safetensors").write_bytes(content)
+        with pytest.raises(ValueError, match="truncated or no safetensors file") as refusal:
+            load_model(tmp_path / f"{name}.safetensors")
+        assert "\n" not in str(refusal.value)
 
 
 def test_build_takes_backbone_weights_from_a_file(method: Method, tmp_path: Path) -> None:

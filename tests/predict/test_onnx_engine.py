@@ -81,11 +81,19 @@ def test_what_is_no_file_of_ours_gets_one_sentence(tmp_path: Path, model: Path) 
     )
     onnx.save(foreign, str(tmp_path / "foreign.onnx"))
     (tmp_path / "cut.onnx").write_bytes(model.read_bytes()[:1000])
+    (tmp_path / "empty.onnx").touch()
+    with (tmp_path / "huge.onnx").open("wb") as file:
+        file.truncate(3 << 30)  # a hole: takes no room on the disk
     for path, sentence in (
         (tmp_path / "foreign.onnx", "another program"),
         (tmp_path / "cut.onnx", "cannot be run by onnxruntime"),
+        (tmp_path / "empty.onnx", "has 0 bytes"),
+        (tmp_path / "huge.onnx", "has 3,221,225,472 bytes"),
         (changed("new.onnx", version=99), "has layout 99.*update knuckle"),
         (changed("odd.onnx", rule={"sides": 3}), "describes no model"),
+        (changed("vast.onnx", rule={"size": 10**9}), "describes no model"),
+        (changed("other.onnx", rule={"size": 32}), "takes crops of shape .* cuts 32 pixels"),
+        (changed("endless.onnx", version=1e999), "describes no model"),
         (changed("bad.onnx", calibration={"scale": 1}), "describes no model"),
     ):
         with pytest.raises(ValueError, match=sentence) as refusal:

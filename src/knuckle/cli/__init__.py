@@ -14,6 +14,7 @@ from typing import Annotated, Any, Final
 import typer
 
 import knuckle
+from knuckle.cli.benchmark import benchmark
 from knuckle.cli.calibrate import calibrate
 from knuckle.cli.console import say
 from knuckle.cli.convert import convert
@@ -78,7 +79,7 @@ def _before_the_verb(
 
 
 VERBS: Final = (
-    *(quickstart, render, convert, inspect, train, evaluate, calibrate, export, predict, label, serve, study),
+    *(quickstart, render, convert, inspect, train, evaluate, calibrate, export, predict, benchmark, label, serve, study),
     doctor,
 )
 for verb in VERBS:

@@ -8,7 +8,9 @@ import platform
 import re
 from collections.abc import Callable, Iterator
 
+from knuckle.benchmark.machine import usable_cores
 from knuckle.cli.console import print_table
+from knuckle.predict.shipped import ASSETS, ONNX, SAFETENSORS, SHIPPED
 
 Row = tuple[str, str]
 
@@ -29,8 +31,10 @@ def doctor() -> None:
         ("onnxruntime", _look("onnxruntime", _onnxruntime)),
         ("torch", _look("torch", _torch)),
         ("timm", _look("timm", _timm)),
+        ("openvino", _version("openvino")),
     ]
     print_table(("what", "found"), rows)
+    print_table(("model", "files"), [(name, _files(name)) for name in SHIPPED], title="\nModels that came with it")
     print_table(("extra", "state"), list(_extras()), title="\nExtras")
 
 
@@ -51,9 +55,11 @@ def _version(package: str) -> str:
         return ABSENT
 
 
-def usable_cores() -> int:
-    """Cores that this process may use; in a container often fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def _files(name: str) -> str:
+    """The files of a shipped model with their sizes."""
+    files = [ASSETS / f"{name}{suffix}" for suffix in (ONNX, SAFETENSORS)]
+    found = [f"{file.name} {file.stat().st_size / 1e6:.1f} MB" for file in files if file.is_file()]
+    return ", ".join(found) or "not in this version"
 
 
 def _cv2() -> str:

@@ -27,9 +27,7 @@ def export(
     ] = None,
     precision: Annotated[
         Literal["fp32", "fp16", "bf16", "int8"],
-        typer.Option(
-            help="OpenVINO: fp16 stores half, bf16 also computes so, int8 quantises on other hands of --data."
-        ),
+        typer.Option(help="OpenVINO: fp16 stores half, bf16 also computes so, int8 quantises by other hands."),
     ] = "fp32",
     preset: Annotated[
         Literal["freihand", "rhd"] | None,

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from knuckle.benchmark.machine import usable_cores
 from knuckle.cli.console import print_table, progress, say
-from knuckle.cli.doctor import usable_cores
 
 if TYPE_CHECKING:
     from knuckle.render import SceneConfig

@@ -45,8 +45,8 @@ def export_openvino(
     Args:
         model: what `knuckle.predict.load.read_model` gives.
         path: the file, .xml.
-        precision: "fp32"; "fp16" stores weights so and computes in float32; "bf16" also computes in bfloat16, which pays
-            on processors that can; "int8" quantises.
+        precision: "fp32"; "fp16" stores weights so and computes in float32; "bf16" also computes in bfloat16, which
+            pays on processors that can; "int8" quantises.
         calibration: crops of hands that int8 takes the ranges from; a hundred or more, as they will come.
 
     Raises:

@@ -29,6 +29,10 @@ from knuckle.metrics.conformal import Calibration
 FILE_VERSION: Final = 2
 """Raised when a file can no longer be read by older versions of knuckle: 2 where there is a hand head, else 1."""
 
+FEW: Final = 64
+MANY: Final = 4096
+"""A whole number among a network's options may be so large in any file, and in one with tensors as large."""
+
 
 @dataclass(frozen=True)
 class ModelSpec:
@@ -114,7 +118,11 @@ def load_model(path: Path) -> tuple[Method, ModelSpec, dict[str, Any]]:
     """
     tensors, metadata = _read(path)
     spec, notes = _parse(path, metadata)
-    method = build(spec)
+    _check_extent(path, spec, tensors)
+    try:
+        method = build(spec)
+    except (RuntimeError, MemoryError) as error:  # torch's own, of sizes that no layer or memory can have
+        raise _damaged(path, error) from error
     method.hand_head = _hand_head(path, metadata, tensors)
     misfits = list(_misfits(method.state_dict(), tensors))
     if misfits:
@@ -208,8 +216,18 @@ def _hand_head(path: Path, metadata: Mapping[str, str], tensors: Mapping[str, Te
     return HandHead(channels, grid)
 
 
-def _damaged(path: Path, error: Exception) -> ValueError:
-    return ValueError(f"{path} describes no model that can be built ({error}); copy or train it again.")
+def _check_extent(path: Path, spec: ModelSpec, tensors: Mapping[str, Tensor]) -> None:
+    """Refuse a description that would build far more than the file holds, before memory is asked for."""
+    largest = max((side for tensor in tensors.values() for side in tensor.shape), default=0)
+    most = min(max(largest, FEW), MANY)
+    for name, value in spec.options.items():
+        if isinstance(value, int) and value > most:
+            raise _damaged(path, f"its option {name} is {value}, its tensors' longest side {largest}")
+
+
+def _damaged(path: Path, error: Exception | str) -> ValueError:
+    said = " ".join(str(error).split())[:200]
+    return ValueError(f"{path} describes no model that can be built ({said}); copy or train it again.")
 
 
 def _misfits(expected: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> list[str]:

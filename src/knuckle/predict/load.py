@@ -99,12 +99,17 @@ def _choose(name: str | PathLike[str], engine: EngineName | None) -> tuple[Path,
             str(name), SAFETENSORS if torch_wanted else ONNX
         ), "torch" if torch_wanted else "onnxruntime"
     path = Path(name)
-    runs: EngineName = _GRAPHS.get(path.suffix, "torch") if path.is_file() else "torch"
+    runs = engine_of(path)
     if runs == "torch":
         path = weights_file(path, _LOADABLE)
     if engine not in (None, runs):
         raise ValueError(f"{path} is run by {runs}, not by {engine}; leave engine out, or give another file.")
     return path, runs
+
+
+def engine_of(path: Path) -> EngineName:
+    """What runs a path: what its suffix says of a file, else PyTorch."""
+    return _GRAPHS.get(path.suffix, "torch") if path.is_file() else "torch"
 
 
 def _load_graph(path: Path, runs: EngineName, device: str | None, threads: int | None) -> GraphModel:

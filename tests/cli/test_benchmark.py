@@ -86,3 +86,5 @@ def test_a_failure_says_which(place: Path, capsys: pytest.CaptureFixture[str]) -
     assert main(["benchmark", "cut.onnx", *ARGUMENTS]) == 1
     assert "onnxruntime with 1 threads could not be measured" in capsys.readouterr().err
     assert main(["benchmark", "nowhere"]) == 2
+    assert main(["benchmark", "m.onnx", "--engine", "abacus"]) == 2
+    assert "--engine is one of onnxruntime, openvino, torch" in capsys.readouterr().err

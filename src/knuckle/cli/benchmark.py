@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,8 +13,6 @@ from knuckle.cli.console import print_table, progress, say
 
 if TYPE_CHECKING:
     from knuckle.benchmark.run import Result
-
-EngineChoice = Literal["onnxruntime", "openvino", "torch"]
 
 
 def benchmark(
@@ -30,8 +28,8 @@ def benchmark(
     ] = None,
     hands: Annotated[int, typer.Option("--hands", min=1, help="Hands a frame on the pictures that are made.")] = 1,
     engine: Annotated[
-        list[EngineChoice] | None,
-        typer.Option("--engine", help="Only this one; repeatable. Default: all there are."),
+        list[str] | None,
+        typer.Option("--engine", help="onnxruntime, openvino, torch; repeatable. Default: all there are."),
     ] = None,
     threads: Annotated[
         list[int] | None, typer.Option("--threads", min=1, help="Repeatable. Default: 1 and one a core.")
@@ -58,6 +56,9 @@ def benchmark(
 
     if boxes is not None and not photos:
         raise ValueError("--boxes is for --photos; pictures that are made have boxes of their own.")
+    engines = [name for name in ENGINES if engine is None or name in engine]
+    if len(engines) < len(engine or []):
+        raise ValueError(f"--engine is one of {', '.join(ENGINES)}, and each once, got {', '.join(engine or [])}.")
     counts = sorted(set(threads or [1, usable_cores()]))
     ran_on = machine()
     with TemporaryDirectory() as name:
@@ -70,7 +71,7 @@ def benchmark(
                 raise ValueError(f"{boxes} has no box on any of the {len(images)} photos.")
         else:
             frames = [(image, boxes_of(hands)) for image in make_pictures(folder)]
-        found = [variant for model in models or ["light"] for variant in variants(model, engine or ENGINES, folder)]
+        found = [variant for model in models or ["light"] for variant in variants(model, engines, folder)]
         with progress(len(found) * len(counts), "measurements") as update:
             results = measure_all(
                 found, frames, counts, repeats=repeats, warm_up=warm_up, flip_test=flip_test, progress=update

@@ -105,7 +105,9 @@ def calibrate(found: dict[str, Tensor], box_side: Float[Tensor, ""], calibration
     else:
         covariance = found["covariance_crop"] * scale
     disc = probability_within(covariance, CLOSE * box_side)
-    return {"calibrated_covariance_crop": covariance, "confidence": interpolate(disc, calibration)}
+    # Said once more, as not every run-time's clamp hands NaN on.
+    confidence = interpolate(disc, calibration).masked_fill(covariance[..., 0, 0].isnan(), torch.nan)
+    return {"calibrated_covariance_crop": covariance, "confidence": confidence}
 
 
 def probability_within(covariance: Float[Tensor, "B 21 2 2"], radius: Float[Tensor, ""]) -> Float[Tensor, "B 21"]:

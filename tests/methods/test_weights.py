@@ -126,7 +126,7 @@ def test_files_of_other_programs(tmp_path: Path) -> None:
         ({"rule": {"size": 10**9}}, "describes no model"),
         ({"version": float("inf")}, "describes no model"),
         ({"options": {"width": 10**6}}, "option width is 1000000, its tensors' longest side"),
-        ({"options": {"width": -1}}, "describes no model"),
+        ({"options": {"width": -1}}, "width must be positive"),
         ({"options": {"width": "wide"}}, "describes no model|does not take"),
         ({"options": None}, "describes no model"),
         ({"options": {"stages": 3}}, "does not take the options"),

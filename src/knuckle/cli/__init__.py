@@ -79,8 +79,8 @@ def _before_the_verb(
 
 
 VERBS: Final = (
-    *(quickstart, render, convert, inspect, train, evaluate, calibrate, export, predict, benchmark, label, serve, study),
-    doctor,
+    *(quickstart, render, convert, inspect, train, evaluate, calibrate, export),
+    *(predict, label, serve, study, benchmark, doctor),
 )
 for verb in VERBS:
     app.command()(verb)

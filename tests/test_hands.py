@@ -37,7 +37,11 @@ def test_defaults_are_neutral() -> None:
 
 
 def test_dtypes_and_shapes_are_the_documented_ones() -> None:
-    predicted = {"covariance": np.zeros((3, 21, 2, 2)), "confidence": np.ones((3, 21)), "score": np.ones(3)}
+    predicted: dict[str, Any] = {
+        "covariance": np.zeros((3, 21, 2, 2)),
+        "confidence": np.ones((3, 21)),
+        "score": np.ones(3),
+    }
     hands = make_hands(3, **predicted, side_probability=np.ones(3))
     expected = {
         "xy": (np.float32, (3, 21, 2)),
@@ -195,7 +199,11 @@ def test_keypoint_extent() -> None:
 
 def test_to_frame_is_long() -> None:
     pytest.importorskip("pandas")
-    predicted = {"score": [0.1, 0.2, 0.3], "side_probability": [0.5, 0.75, 1], "covariance": np.ones((3, 21, 2, 2))}
+    predicted: dict[str, Any] = {
+        "score": [0.1, 0.2, 0.3],
+        "side_probability": [0.5, 0.75, 1],
+        "covariance": np.ones((3, 21, 2, 2)),
+    }
     hands = make_hands(3, **predicted)
     frame = hands.to_frame()
     assert len(frame) == hands.labeled.sum()

@@ -14,6 +14,7 @@ from knuckle.cli import main
 from knuckle.export import export_onnx
 from knuckle.methods.weights import save_model
 from knuckle.predict import shipped
+from knuckle.predict.load import EngineName
 from tests.export.models import stored
 from tests.predict.centroid import light_at, save_rgb
 
@@ -67,8 +68,13 @@ def test_each_engine_gets_the_file_that_it_runs(place: Path, monkeypatch: pytest
     (place / "light.safetensors").write_bytes((place / "m.safetensors").read_bytes())
     running = importlib.import_module("knuckle.benchmark.run")
     exported: list[Any] = []
-    monkeypatch.setattr(running, "_exported", lambda *arguments: exported.append(arguments) or place / "made")
-    engines = ("onnxruntime", "torch", "openvino")
+
+    def export(*arguments: Any) -> Path:
+        exported.append(arguments)
+        return place / "made"
+
+    monkeypatch.setattr(running, "_exported", export)
+    engines: tuple[EngineName, ...] = ("onnxruntime", "torch", "openvino")
     of_light = {variant.engine: variant for variant in variants("light", engines, place)}
     assert of_light["onnxruntime"].file == place / "light.onnx"
     assert of_light["torch"].file == place / "light.safetensors"

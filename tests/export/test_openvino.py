@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -39,7 +40,8 @@ def test_float32_gives_what_pytorch_gives(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("method", ["heatmap", "integral", "simcc"])
 def test_other_methods(tmp_path: Path, method: str) -> None:
-    model = stored(method, **({} if method == "simcc" else {"width": 8}))
+    options: dict[str, Any] = {} if method == "simcc" else {"width": 8}
+    model = stored(method, **options)
     export_openvino(model, tmp_path / "m.xml")
     for part in verify(TorchEngine(model.method), load_openvino(tmp_path / "m.xml"), noise_crops()):
         assert part.median < 1e-3

@@ -13,7 +13,7 @@ from torch import Tensor
 from knuckle.methods import Targets
 from knuckle.methods.base import Decoded, Method, Outputs
 from knuckle.methods.weights import ModelSpec, load_model, save_model
-from knuckle.predict.torch_engine import run
+from knuckle.predict.torch_engine import Answer, run
 
 TINY = "mobilenetv3_small_050"
 SIZE = 64
@@ -93,7 +93,7 @@ def check_that_nothing_is_learnt_without_labels(model: Method, far: float = 1e30
         assert not parameter.grad.any(), name
 
 
-def before_and_after_saving(model: Method, spec: ModelSpec, folder: Path) -> tuple[Decoded, Decoded]:
+def before_and_after_saving(model: Method, spec: ModelSpec, folder: Path) -> tuple[Answer, Answer]:
     """What a model predicts with a flip test, and what it predicts when it was read from its file."""
     save_model(folder / "model.safetensors", model, spec, {})
     loaded = load_model(folder / "model.safetensors")[0]

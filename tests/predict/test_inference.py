@@ -213,6 +213,7 @@ def test_a_hand_head_fills_the_columns_of_the_hand_and_replaces_the_labels_side(
     np.testing.assert_array_equal(found.side, np.ones(len(photos)))
     # The flip test leaves the score and cancels a side that does not depend on the picture.
     undecided, _ = predict_hands(network, RULE, labelled, flip_test=True)
+    assert undecided.score is not None
     np.testing.assert_allclose(undecided.score, found.score)
     np.testing.assert_array_equal(undecided.side, np.full(len(photos), UNKNOWN))
     assert undecided.side_probability is not None

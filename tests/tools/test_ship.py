@@ -43,7 +43,7 @@ def test_the_files_load_by_name_and_agree(run: Path, tmp_path: Path, monkeypatch
     assert [part.flip_test for part in found] == [False, True]
     monkeypatch.setattr(shipped, "ASSETS", tmp_path / "assets")
     photo = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
-    one, other = (knuckle.load("light", engine=name, device="cpu") for name in ("onnxruntime", "torch"))  # type: ignore[arg-type]
+    one, other = (knuckle.load("light", engine=name, device="cpu") for name in ("onnxruntime", "torch"))
     np.testing.assert_allclose(one.predict(photo, "full").xy, other.predict(photo, "full").xy, atol=0.01)
 
 

@@ -80,11 +80,12 @@ def time_stages(
             image = read_image(path)
             found = _predict(predictor, image, _boxes(image, boxes, detector))
             draw_hands(image, found)
-    return {
-        name: Timing(*(float(value) for value in np.percentile(own, (50, 95)) * 1000), repeats=len(own))
-        for name, own in seconds.items()
-        if own
-    }
+    return {name: _timing(own) for name, own in seconds.items() if own}
+
+
+def _timing(seconds: list[float]) -> Timing:
+    p50, p95 = (1000 * np.percentile(seconds, (50, 95))).tolist()
+    return Timing(p50, p95, len(seconds))
 
 
 def _one_by_one(

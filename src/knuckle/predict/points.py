@@ -35,8 +35,8 @@ class CropPoints(NamedTuple):
     @classmethod
     def concat(cls, parts: Sequence[CropPoints]) -> CropPoints:
         """The crops of all parts, at least one, in order; all come from one network."""
-        columns = zip(*parts, strict=True)
-        return cls(*(None if column[0] is None else np.concatenate(column) for column in columns))
+        xy, *others = zip(*parts, strict=True)
+        return cls(np.concatenate(xy), *(None if column[0] is None else np.concatenate(column) for column in others))
 
 
 def to_image(

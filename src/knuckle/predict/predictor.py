@@ -187,7 +187,7 @@ def _grouped(cuts: Iterable[_Cut], batch_size: int) -> Iterator[list[_Cut]]:
         yield group
 
 
-def _hands(cut: _Cut, columns: dict[str, NDArray[Any]]) -> Hands:
+def _hands(cut: _Cut, columns: dict[str, Any]) -> Hands:
     return Hands(
         image=[cut.name] * len(cut.boxes),
         visibility=visibility_of(columns["xy"]),

@@ -28,10 +28,8 @@ Precision = Literal["fp32", "fp16", "bf16", "int8"]
 
 SUFFIX: Final = ".xml"
 
-NETWORK: Final = "/method/"
-"""What the names of the network's operations begin with; normalising and decoding have none of it."""
-
-LAST: Final = "/method/final"
+EXACT: Final = ("/final/", "/hand_head/")
+"""Layers of the network that int8 leaves in float32, by a part of their operations' names."""
 
 
 def export_openvino(
@@ -94,7 +92,8 @@ def _quantised(graph: Model, crops: UInt8[np.ndarray, "n S S 3"], box_side: floa
     except ModuleNotFoundError as error:
         raise ImportError("int8 needs nncf: pip install 'knuckle[export,openvino]'.") from error
     names = [operation.get_friendly_name() for operation in graph.get_ops()]
-    exact = [name for name in names if not name.startswith(NETWORK) or name.startswith(LAST)]
+    # Operations of layers are named /layer/operation; those of normalising, decoding and calibrating have one slash.
+    exact = [name for name in names if name.count("/") < 2 or any(part in name for part in EXACT)]
     inputs = {given.get_any_name() for given in graph.inputs}
 
     def feed(row: int) -> dict[str, Any]:

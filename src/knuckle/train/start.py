@@ -7,7 +7,6 @@ it leaves out is taken from there. Only whether whole images or hands are cut ou
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -58,7 +57,7 @@ def starting_model(recipe: Recipe) -> tuple[Method, ModelSpec]:
 
 
 def _stored(name: str) -> StoredModel:
-    return read_model(weights_file(Path(name)))
+    return read_model(weights_file(name))
 
 
 def _disagreements(asked: Model, model: Model) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from safetensors.torch import load_file
 
 import knuckle
 from knuckle.geometry import CropRule
+from knuckle.methods.hand_head import HandHead
 from knuckle.methods.weights import ModelSpec, build, load_model, save_model
 from knuckle.train import train
 from knuckle.train.dry_run import dry_run
@@ -102,6 +104,20 @@ def test_the_run_folder_says_the_network_and_the_run_resumes(start: Path, labels
 
 def test_a_dry_run_rehearses_it(start: Path, labels: Path) -> None:
     assert dict(dry_run(recipe_from(start, labels)))["crops"] == "8 x 3 x 32 x 32"
+
+
+def test_a_hand_head_belongs_to_the_old_weights(labels: Path, tmp_path: Path) -> None:
+    method = build(SPEC)
+    method.hand_head = HandHead(method.backbone.channels, 1)
+    save_model(tmp_path / "a.safetensors", method, SPEC, {})
+    assert load_model(tmp_path / "a.safetensors")[0].hand_head is not None
+    assert build_method(settle(recipe_from(tmp_path / "a.safetensors", labels)))[0].hand_head is None
+
+
+def test_shipped_names_are_models_to_go_on_from(start: Path, labels: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loading = importlib.import_module("knuckle.predict.load")  # the package has a function of that name
+    monkeypatch.setattr(loading, "shipped_file", lambda name, suffix: {"light": start}[name])
+    assert settle(recipe_from("light", labels)).model.backbone == "test_byobnet"
 
 
 def test_what_the_recipe_says_of_the_model_must_be_true(start: Path, labels: Path) -> None:

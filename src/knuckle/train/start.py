@@ -46,18 +46,21 @@ def settle(recipe: Recipe) -> Recipe:
 def starting_model(recipe: Recipe) -> tuple[Method, ModelSpec]:
     """The network of `recipe.start` with its weights, and how to rebuild it.
 
+    Its hand head was fitted to the feature maps of the old weights, so it stays behind, as the calibration does.
+
     Raises:
         ValueError: the model cannot be read.
     """
     assert recipe.start is not None
     stored = _stored(recipe.start)
+    stored.method.hand_head = None
     torch.manual_seed(recipe.train.seed)
     rule = replace(stored.spec.rule, whole_image=recipe.data.crop == "full")
     return stored.method, replace(stored.spec, rule=rule)
 
 
 def _stored(name: str) -> StoredModel:
-    return read_model(weights_file(name))
+    return read_model(weights_file(name))  # as text: "light" alone is a shipped model
 
 
 def _disagreements(asked: Model, model: Model) -> list[str]:

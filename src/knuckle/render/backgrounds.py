@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from knuckle.formats.image_header import IMAGE_SUFFIXES, header_size_wh
+from knuckle.render.grain import normal_noise
 
 Canvas = UInt8[np.ndarray, "s s 3"]
 
@@ -153,7 +154,9 @@ def _patterned(canvas: Canvas, rng: np.random.Generator) -> Canvas:
     if kind == 1:
         wave *= np.sin(across * np.float32(frequency))
     cover = (wave + 1) / 2 if kind == 2 else np.clip(wave * np.float32(canvas.shape[0] / frequency / 2) + 0.5, 0, 1)
-    return np.asarray(canvas + (color - canvas) * (cover * np.float32(opacity))[..., None], dtype=np.uint8)
+    change = _by_rows(canvas, color) - canvas.reshape(len(canvas), -1)
+    change *= _of_channels(cover * np.float32(opacity))
+    return _sum(canvas, change)
 
 
 def _add_shape(canvas: Canvas, color: Float32[np.ndarray, " 3"], rng: np.random.Generator) -> None:
@@ -189,11 +192,32 @@ def _fixed(
 def _lit_and_grained(canvas: Canvas, strength: float, rng: np.random.Generator) -> Canvas:
     """Light and shade in large patches, and noise of every scale on top."""
     size = canvas.shape[0]
-    shade = cv2.resize(_normal(rng, 3, 1), (size, size), interpolation=cv2.INTER_CUBIC)
+    shade = cv2.resize(rng.standard_normal((3, 3), dtype=np.float32), (size, size), interpolation=cv2.INTER_CUBIC)
     light = np.exp(shade * np.float32(rng.uniform(0, 0.45)))
-    noise = _fractal_noise(size, rng) * np.float32(strength)
-    tint = 1 + rng.normal(0, 0.25, 3).astype(np.float32)
-    return np.asarray(np.clip(canvas * light[..., None] + noise[..., None] * tint, 0, 255), dtype=np.uint8)
+    noise = _of_channels(_fractal_noise(size, rng) * np.float32(strength))
+    noise *= _by_rows(canvas, 1 + rng.normal(0, 0.25, 3).astype(np.float32))
+    change = _of_channels(light - 1)
+    change *= canvas.reshape(size, -1)
+    return _sum(canvas, np.add(change, noise, out=change))
+
+
+# NumPy is slow along an axis of three: below, a row of a picture holds all its pixels' channels.
+
+
+def _of_channels(plane: Float32[np.ndarray, "s s"]) -> Float32[np.ndarray, "s 3*s"]:
+    """The same number for all channels of a pixel."""
+    return np.asarray(cv2.cvtColor(plane, cv2.COLOR_GRAY2RGB), dtype=np.float32).reshape(len(plane), -1)
+
+
+def _by_rows(canvas: Canvas, color: Float32[np.ndarray, " 3"]) -> Float32[np.ndarray, " 3*s"]:
+    """One colour for all pixels of a row."""
+    return np.tile(color, canvas.shape[1])
+
+
+def _sum(canvas: Canvas, change: Float32[np.ndarray, "s 3*s"]) -> Canvas:
+    """A picture and what changes it, rounded and cut off at black and white in one pass."""
+    changed = cv2.add(canvas.reshape(len(canvas), -1), change, dtype=cv2.CV_8U)
+    return np.asarray(changed, dtype=np.uint8).reshape(canvas.shape)
 
 
 def _fractal_noise(size: int, rng: np.random.Generator) -> Float32[np.ndarray, "s s"]:
@@ -201,7 +225,7 @@ def _fractal_noise(size: int, rng: np.random.Generator) -> Float32[np.ndarray, "
     roughness, side = rng.uniform(0.45, 1.1), int(rng.integers(2, 9))
     field, weight, power = np.zeros((side, side), dtype=np.float32), 1.0, 0.0
     while True:
-        field += _normal(rng, side, 1) * np.float32(weight)
+        field += normal_noise(rng, (side, side)) * np.float32(weight)
         power += weight**2
         if side >= size // 2:
             break
@@ -209,11 +233,6 @@ def _fractal_noise(size: int, rng: np.random.Generator) -> Float32[np.ndarray, "
         field = cv2.resize(field, (side, side), interpolation=cv2.INTER_LINEAR).astype(np.float32)
     whole = cv2.resize(field, (size, size), interpolation=cv2.INTER_LINEAR)
     return np.asarray(whole / math.sqrt(power), dtype=np.float32)
-
-
-def _normal(rng: np.random.Generator, side: int, channels: int) -> Float32[np.ndarray, "side side *c"]:
-    shape = (side, side) if channels == 1 else (side, side, channels)
-    return rng.standard_normal(shape, dtype=np.float32)
 
 
 def _blurred(canvas: Canvas, sigma: float) -> Canvas:

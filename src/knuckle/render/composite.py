@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 from jaxtyping import Float32
 from numpy.typing import NDArray
@@ -44,9 +45,12 @@ def sheet_of(layer: object_view.Layer) -> Sheet:
 def lay_over(sheets: Sequence[Sheet], ground: Float32[np.ndarray, "h w 3"]) -> Float32[np.ndarray, "h w 3"]:
     """The light of sheets over a background, in linear RGB."""
     light = ground.copy()
+    sheets = [sheet for sheet in sheets if sheet.alpha.size]
     for sheet in sheets:  # any order is right where only one of them is
-        light[sheet.window] *= (1 - sheet.alpha)[..., None]
+        light[sheet.window] *= cv2.cvtColor(1 - sheet.alpha, cv2.COLOR_GRAY2RGB)
         light[sheet.window] += sheet.color
+    if len(sheets) < 2:
+        return light
     covered = np.zeros(ground.shape[:2], dtype=np.uint8)
     for sheet in sheets:
         covered[sheet.window] += sheet.alpha > 0

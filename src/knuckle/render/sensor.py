@@ -15,6 +15,8 @@ import cv2
 import numpy as np
 from jaxtyping import Float32, UInt8
 
+from knuckle.render.grain import normal_noise
+
 Range = tuple[float, float]
 
 MIDDLE_GREY: Final = 0.2
@@ -22,6 +24,8 @@ MIDDLE_GREY: Final = 0.2
 _SHOULDER: Final = 0.7
 _CURVE_STEPS: Final = 1 << 16
 _BRIGHTEST: Final = 4.0
+_PIECE: Final = 11
+"""Cells along a side of the largest kernel that OpenCV does not take through a Fourier transform."""
 
 
 @dataclass(frozen=True)
@@ -108,14 +112,20 @@ def expose(
         return _to_srgb(light)
     scale = light.shape[0] / 256
     light = _streak(_soften(light, sensor.defocus * scale), sensor.motion * scale, sensor.motion_angle)
-    light = light * _gains(light, sensor)
+    # NumPy is slow along an axis of three: here a row holds all its pixels' channels.
+    height, width, _ = light.shape
+    rows = light.reshape(height, 3 * width) * np.tile(_gains(light, sensor), width)
     if sensor.vignette:
-        light *= 1 - sensor.vignette * _distance_squared(light.shape[0], light.shape[1])
+        left = _distance_squared(height, width) * np.float32(-sensor.vignette)
+        left += 1
+        rows *= left
     if sensor.noise:
-        grain = rng.standard_normal(light.shape, dtype=np.float32)
-        grain *= np.sqrt((light + np.float32(0.1)) * np.float32(4 * sensor.noise**2))
-        light += grain
-    image = cv2.LUT(_to_srgb(light), _tone_curve(sensor.exponent))
+        grain = normal_noise(rng, rows.shape)
+        deviation = rows + np.float32(0.1)
+        deviation *= np.float32(4 * sensor.noise**2)
+        grain *= np.sqrt(deviation, out=deviation)
+        rows += grain
+    image = cv2.LUT(_to_srgb(rows.reshape(height, width, 3)), _tone_curve(sensor.exponent))
     return _compressed(_saturated(np.asarray(image, dtype=np.uint8), sensor.saturation), sensor.jpeg)
 
 
@@ -144,7 +154,27 @@ def _streak(light: Float32[np.ndarray, "h w 3"], length: float, angle: float) ->
             weight = (below if down else 1 - below) * (right if across else 1 - right)
             inside = weight > 0
             np.add.at(kernel, ((row + down)[inside], (column + across)[inside]), weight[inside])
-    return np.asarray(cv2.filter2D(light, -1, kernel / kernel.sum()), dtype=np.float32)
+    return _convolved(light, kernel / kernel.sum())
+
+
+def _convolved(light: Float32[np.ndarray, "h w 3"], kernel: Float32[np.ndarray, "s s"]) -> Float32[np.ndarray, "h w 3"]:
+    """The picture under a kernel that is mostly empty, of odd side.
+
+    OpenCV takes kernels of more than 11 cells a side through a Fourier transform, whatever they hold. In pieces, it
+    skips empty cells, and we empty pieces: six times as fast for a streak.
+    """
+    height, width, _ = light.shape
+    reach = len(kernel) // 2
+    padded = cv2.copyMakeBorder(light, reach, reach, reach, reach, cv2.BORDER_REFLECT_101)
+    total = np.zeros_like(light)
+    for row in range(0, len(kernel), _PIECE):
+        for column in range(0, len(kernel), _PIECE):
+            piece = kernel[row : row + _PIECE, column : column + _PIECE]
+            if piece.any():
+                below, right = (side - 1 for side in piece.shape)
+                part = padded[row : row + height + below, column : column + width + right]
+                total += cv2.filter2D(part, -1, piece, anchor=(0, 0))[:height, :width]
+    return total
 
 
 def _gains(light: Float32[np.ndarray, "h w 3"], sensor: Sensor) -> Float32[np.ndarray, " 3"]:
@@ -155,10 +185,10 @@ def _gains(light: Float32[np.ndarray, "h w 3"], sensor: Sensor) -> Float32[np.nd
 
 
 @lru_cache(maxsize=4)
-def _distance_squared(height: int, width: int) -> Float32[np.ndarray, "h w 1"]:
-    """From the centre of the picture; 1 in its corners."""
-    y, x = np.linspace(-1, 1, height)[:, None], np.linspace(-1, 1, width)[None]
-    return ((x * x + y * y) / 2).astype(np.float32)[..., None]
+def _distance_squared(height: int, width: int) -> Float32[np.ndarray, "h 3*w"]:
+    """From the centre of the picture, for each channel of each pixel; 1 in the corners."""
+    y, x = np.linspace(-1, 1, height)[:, None], np.repeat(np.linspace(-1, 1, width), 3)[None]
+    return ((x * x + y * y) / 2).astype(np.float32)
 
 
 @lru_cache(maxsize=1)
@@ -179,12 +209,15 @@ def _linear_curve() -> Float32[np.ndarray, " 256"]:
 
 def to_linear(image: UInt8[np.ndarray, "*shape"]) -> Float32[np.ndarray, "*shape"]:
     """Linear light of sRGB bytes."""
-    return np.asarray(_linear_curve()[image])
+    return np.asarray(cv2.LUT(np.atleast_2d(image), _linear_curve()), dtype=np.float32).reshape(image.shape)
 
 
 def _to_srgb(light: Float32[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w 3"]:
-    steps = np.clip(light * np.float32((_CURVE_STEPS - 1) / _BRIGHTEST), 0, _CURVE_STEPS - 1)
-    return np.asarray(_srgb_curve()[steps.astype(np.uint16)])
+    height, width, _ = light.shape
+    # One pass that rounds to the nearest step and cuts off what is beyond the curve, which ends where 16 bits do.
+    scale = (_CURVE_STEPS - 1) / _BRIGHTEST
+    steps = cv2.multiply(light.reshape(height, 3 * width), scale, dtype=cv2.CV_16U)
+    return np.asarray(_srgb_curve().take(np.asarray(steps))).reshape(light.shape)
 
 
 def _tone_curve(exponent: float) -> UInt8[np.ndarray, " 256"]:

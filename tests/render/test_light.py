@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from knuckle.render.anatomy import pose
-from knuckle.render.light import SHADOW_SIDE, Lighting, fill_light, gloss, lit, openness, shadow_map
+from knuckle.render.light import SHADOW_SIDE, Lighting, dot, fill_light, lit, openness, rim, shadow_map, shine
 from knuckle.render.mesh import load_asset
 
 
@@ -92,8 +92,26 @@ def test_gloss_is_brightest_where_the_lamp_is_mirrored() -> None:
     zero = torch.zeros_like(angle)
     to_lamp = torch.tensor(40.0).deg2rad()
     towards = (to_lamp.sin() + zero, zero, -to_lamp.cos() + zero)
-    normal = (angle.sin(), zero, -angle.cos())
-    facing = (angle - to_lamp).cos()
-    shine, rim = gloss(normal, (zero, zero, zero + 1), towards, facing, zero + 0.3, zero + 0.028)
-    assert abs(float(degrees[shine.argmax()]) - 20) <= 2
-    assert (rim[1:] >= rim[:-1]).all()
+    normal, view = (angle.sin(), zero, -angle.cos()), (zero, zero, zero - 1)
+    n_v = dot(normal, view)
+    seen = shine(n_v, dot(view, towards), dot(normal, towards), zero + 0.3, zero + 0.028)
+    assert abs(float(degrees[seen.argmax()]) - 20) <= 2
+    edge = rim(n_v, zero + 0.3, zero + 0.028)
+    assert (edge[1:] >= edge[:-1]).all()
+
+
+def test_shine_is_that_of_the_half_vector() -> None:
+    """The cosines that `shine` derives against the vector half way between camera and lamp itself."""
+    generator = torch.Generator().manual_seed(0)
+    normal, view, towards = (v / v.norm(dim=1, keepdim=True) for v in torch.randn(3, 500, 3, generator=generator))
+    n_v, v_l, n_l = (normal * view).sum(1), (view * towards).sum(1), (normal * towards).sum(1)
+    there = (n_v > 0.05) & (n_l > 0) & (v_l > -0.9)
+    half = view + towards
+    half = half / half.norm(dim=1, keepdim=True)
+    n_h, v_h = (normal * half).sum(1), (view * half).sum(1)
+    a2, k, head_on = 0.4**4, 1.4**2 / 8, 0.028
+    ggx = a2 / ((n_h * n_h * (a2 - 1) + 1) ** 2)
+    masking = 4 * (n_v * (1 - k) + k) * (n_l * (1 - k) + k)
+    expected = ggx / masking * (head_on + (1 - head_on) * (1 - v_h) ** 5) * n_l
+    found = shine(n_v, v_l, n_l, torch.tensor([0.4]), torch.tensor([head_on]))
+    torch.testing.assert_close(found[there], expected[there], rtol=2e-3, atol=1e-6)

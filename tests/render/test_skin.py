@@ -31,7 +31,7 @@ LENGTH = 95.0
 
 def points(count: int, **given: float) -> SkinMap:
     """The same place `count` times; anything not given is far from every detail."""
-    far = {"x": 0.0, "y": -60.0, "z": 0.0, "palm": 0.0, "side": 0.0, "nail": -5.0}
+    far = {"x": 0.0, "y": 40.0, "z": 0.0, "palm": 0.0, "side": 0.0, "nail": -5.0}
     far |= {"beyond_first": 90.0, "beyond_second": 50.0, "beyond_third": -50.0}
     return SkinMap(**{name: torch.full((count,), value) for name, value in (far | given).items()})
 

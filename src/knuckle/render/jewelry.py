@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Bool, Float32, Int64
 from torch import Tensor
 
-from knuckle.render.light import gloss, unit
+from knuckle.render.light import dot, shine
 from knuckle.render.skin import SkinMap
 
 Range = tuple[float, float]
@@ -234,7 +234,8 @@ def worn(
         phalanges: what `first_phalanges` says of each triangle.
     """
     at, is_band = _about(jewels, skin.y, triangle, image, phalanges)
-    hand, skin, pixel = image[at], SkinMap(*(column[at] for column in skin)), pixel[at]
+    hand, pixel, *places = (column.index_select(0, at) for column in (image, pixel, *skin))
+    skin = SkinMap(*places)
 
     # Along the arm or the finger, off the middle of the band, mm.
     off_band = skin.y + jewels.band[hand]
@@ -248,7 +249,7 @@ def worn(
     near = ((outside < 1.5 + pixel) & (-skin.y < sleeve[hand])).nonzero()[:, 0]
 
     at, hand, off, half, radius, out, outside, pixel, is_band, is_case = (
-        column[near] for column in (at, hand, off, half, radius, out, outside, pixel, is_band, is_case)
+        column.index_select(0, near) for column in (at, hand, off, half, radius, out, outside, pixel, is_band, is_case)
     )
     part = out / radius.clamp_min(1e-3)
     is_case = is_case & (part < 1)
@@ -275,14 +276,12 @@ def _about(
     jewels: Jewels, y: Tensor, triangle: Tensor, image: Tensor, phalanges: Tensor
 ) -> tuple[Int64[Tensor, " M"], Bool[Tensor, " M"]]:
     """The points on the right phalanx or part of the wrist, which are few, and whether it is the wrist."""
-    has_ring, has_band = jewels.finger != NO_RING, jewels.band < torch.inf
-    at = (has_ring | has_band)[image].nonzero()[:, 0]
-    hand = image[at]
     reach = torch.maximum(jewels.band_width / 2, jewels.case) + _RAMP
-    is_band = (y[at] + jewels.band[hand]).abs() < reach[hand]
-    is_ring = has_ring[hand] & (phalanges[triangle[at]] == jewels.finger[hand])
-    near = (is_band | is_ring).nonzero()[:, 0]
-    return at[near], is_band[near]
+    band, reach, finger = (column.index_select(0, image) for column in (jewels.band, reach, jewels.finger))
+    is_band = (y + band).abs() < reach
+    is_ring = (finger != NO_RING) & (phalanges.index_select(0, triangle) == finger)
+    at = (is_band | is_ring).nonzero()[:, 0]
+    return at, is_band.index_select(0, at)
 
 
 def _on_a_hand(x: Tensor, y: Tensor, turns: Tensor) -> Tensor:
@@ -306,7 +305,7 @@ def _triangle(turns: Tensor) -> Tensor:
 def gleam(
     seen: Worn,
     normal: Sequence[Tensor],
-    position: Sequence[Tensor],
+    view: Sequence[Tensor],
     lamp: Sequence[Tensor],
     lamp_color: Sequence[Tensor],
     surroundings: tuple[Tensor, Tensor, Tensor],
@@ -316,24 +315,24 @@ def gleam(
     Args:
         seen: the points.
         normal: unit, x, y, z of (M,) each, as are the next two; camera space.
-        position: mm.
+        view: unit direction to the camera.
         lamp: unit direction to it.
         lamp_color: what of it reaches the points.
-        surroundings: (M, 3) each: light from above, from below, and the direction in which above lies.
+        surroundings: (M, 3) each, or (1, 3) for all points: light from above, from below, and the direction of
+            above.
     """
     sky, ground, up = surroundings
-    view = unit(*(-p for p in position))
-    towards = 2 * (normal[0] * view[0] + normal[1] * view[1] + normal[2] * view[2])
+    n_v = dot(normal, view)
+    towards = 2 * n_v
     mirrored = [n * towards - v for n, v in zip(normal, view, strict=True)]
     height = mirrored[0] * up[:, 0] + mirrored[1] * up[:, 1] + mirrored[2] * up[:, 2]
     # A horizon: metal shows the border between light and dark that skin blurs, and the dark things near it.
     above = (1.6 * height + 0.4).clamp(0, 1)
-    facing = normal[0] * lamp[0] + normal[1] * lamp[1] + normal[2] * lamp[2]
-    whole = torch.ones_like(facing)
-    shine, _ = gloss(normal, position, lamp, facing, whole * _METAL_ROUGHNESS, whole)
+    whole = torch.ones_like(n_v)
+    mirrored_lamp = shine(n_v, dot(lamp, view), dot(lamp, normal), whole * _METAL_ROUGHNESS, whole)
     strength = seen.metal * seen.weight
     low = 0.35 * ground
     return [
-        strength * color * (low[:, c] + (sky[:, c] - low[:, c]) * above + lamp_color[c] * shine)
+        strength * color * (low[:, c] + (sky[:, c] - low[:, c]) * above + lamp_color[c] * mirrored_lamp)
         for c, color in enumerate(seen.color)
     ]

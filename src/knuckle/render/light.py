@@ -16,7 +16,7 @@ from torch import Tensor
 from knuckle.render.raster import rasterize
 
 Columns = Sequence[Tensor]
-"""x, y and z of many vectors, (N,) each: contiguous vectors are what a CPU is fastest at."""
+"""x, y and z of many vectors, (N,) each: contiguous vectors are what a CPU is fastest at. (1,) each: one for all."""
 
 SHADOW_SIDE: Final = 192
 """Cells along one side of a shadow map."""
@@ -25,6 +25,8 @@ MARGIN: Final = 6
 NEAR_TAPS: Final = ((0, 0), (1, 0), (0, 1), (-1, 0), (0, -1))
 WIDE_TAPS: Final = ((3, 1), (-1, 3), (-3, -1), (1, -3), (5, -3), (3, 5), (-5, 3), (-3, -5))
 """Cells that vote on a shadow, for a hard and for a soft edge."""
+_FIRST: Final = MARGIN * (SHADOW_SIDE + 1)
+"""The first cell inside the margin; taps reach no further than the margin."""
 BIAS: Final = 2.5
 """mm that something must lie nearer to the lamp to cast a shadow; less would let surfaces shade themselves."""
 
@@ -74,16 +76,35 @@ def openness(
     between = keypoints.new_tensor(part)[:, None]
     centers = keypoints[:, start] * (1 - between) + keypoints[:, end] * between
     squared = keypoints.new_tensor(radius).square()[:, None]
-    # Coordinates first: the long vectors below are contiguous.
-    x, y, z = (center[:, :, None] - v[:, None] for center, v in zip(_columns(centers), _columns(vertices), strict=True))
-    nx, ny, nz = (v[:, None] for v in _columns(normals))
-    facing = (x * nx).add_(y * ny).add_(z * nz).clamp_min_(0)
-    distance2 = torch.maximum(x.square_().add_(y.square_()).add_(z.square_()), squared)
-    taken = facing.mul_(squared).div_(distance2.sqrt().mul_(distance2))
-    total: Tensor = taken[:, 0].clone()
-    for k in range(1, taken.shape[1]):  # one after the other: a sum's order could depend on the batch
-        total += taken[:, k]
+    # Hand by hand, in the processor's cache, and so that a matrix product is rounded alike in every batch.
+    taken = [_taken(*hand, squared) for hand in zip(vertices, normals, centers, strict=True)]
+    total = torch.stack(taken) if taken else vertices[..., 0]
     return 1 / (1 + 1.1 * total + 0.5 * total * total)
+
+
+def _taken(
+    vertices: Float32[Tensor, "V 3"],
+    normals: Float32[Tensor, "V 3"],
+    centers: Float32[Tensor, "S 3"],
+    squared: Float32[Tensor, "S 1"],
+) -> Float32[Tensor, " V"]:
+    """What the spheres of one hand take of the light of each vertex.
+
+    |c - v|^2 = c.c + v.v - 2 c.v and n.(c - v) = n.c - n.v leave the work to matrix products; from an origin in the
+    hand, since from the camera the squares would be so large that nothing would be left of their difference.
+    """
+    origin = centers[:1]
+    v, c = vertices - origin, centers - origin
+    distance2 = torch.addmm((c * c).sum(1)[:, None] + (v * v).sum(1), c, v.t(), alpha=-2)
+    distance2 = torch.maximum(distance2, squared)
+    facing = torch.addmm((normals * v).sum(1)[None], c, normals.t(), beta=-1).clamp_min_(0)
+    parts = facing.mul_(squared).div_(distance2.sqrt().mul_(distance2))
+    while len(parts) > 1:  # in pairs: the order of a sum is not left to the number of threads
+        half = len(parts) // 2
+        pairs = parts[:half] + parts[half : 2 * half]
+        pairs[: len(parts) % 2] += parts[2 * half :]
+        parts = pairs
+    return parts[0]
 
 
 def fill_light(
@@ -100,10 +121,6 @@ def fill_light(
         # Light that skin bounces into its own folds is red: they darken less in red.
         total.append(light * (open_ * (1 + (0.25, 0.05, 0.0)[c] * (1 - open_))))
     return torch.stack(total, dim=-1)
-
-
-def _columns(vectors: Float32[Tensor, "B n 3"]) -> Float32[Tensor, "3 B n"]:
-    return vectors.permute(2, 0, 1).contiguous()
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:
@@ -157,84 +174,90 @@ def shadow_map(
 
 def lit(
     shadows: Float32[Tensor, " cells"],
-    image: Int64[Tensor, " N"],
+    image: Int64[Tensor, " #N"],
     x: Float32[Tensor, " N"],
     y: Float32[Tensor, " N"],
     nearness: Float32[Tensor, " N"],
-    softness: Float32[Tensor, " N"],
+    softness: Float32[Tensor, " #N"],
 ) -> Float32[Tensor, " N"]:
     """The part of the main lamp that reaches points of the surface: 0 in the shadow, 1 in the light.
 
     Args:
         shadows: All cells of the shadow maps.
-        image: The map of each point.
+        image: The map of each point, or one number if all are on one map.
         x: Column in the map.
         y: Row in the map.
         nearness: mm towards the lamp.
-        softness: Of the shadow's edge.
+        softness: Of the shadow's edge, each point's or one number.
     """
-    column, row = ((v + 0.5).clamp(MARGIN, SHADOW_SIDE - MARGIN) for v in (x, y))
-    cell = image * (SHADOW_SIDE * SHADOW_SIDE) + row.long() * SHADOW_SIDE + column.long()
-    limit = nearness + BIAS
-    hard, soft = (_votes(shadows, cell, limit, taps) for taps in (NEAR_TAPS, WIDE_TAPS))
+    column, row = ((v + 0.5).clamp_(MARGIN, SHADOW_SIDE - MARGIN) for v in (x, y))
+    cell = image.int() * (SHADOW_SIDE * SHADOW_SIDE) + row.int() * SHADOW_SIDE + column.int()
+    nearer, limit = shadows * 0.5, (nearness + BIAS) * 0.5  # half, for a soft limit of 2 mm
+    hard, soft = (_votes(nearer, cell - _FIRST, limit, taps) for taps in (NEAR_TAPS, WIDE_TAPS))
     blocked = hard + (soft - hard) * softness
     # The border of the map is empty for the hand; the forearm beyond it would read its neighbours' cells.
-    blocked = blocked * ((column - x).abs() < 1) * ((row - y).abs() < 1)
+    blocked.mul_((column - x).abs_() < 1).mul_((row - y).abs_() < 1)
     return 1 - blocked * blocked * (3 - 2 * blocked)
 
 
 def _votes(shadows: Tensor, cell: Tensor, limit: Tensor, taps: tuple[tuple[int, int], ...]) -> Tensor:
-    """The part of the taps that see something nearer to the lamp, with a soft limit of 2 mm."""
+    """The part of the taps that see something nearer to the lamp. `cell` is `_FIRST` before the one in the middle."""
     total = torch.zeros_like(limit)
-    for right, down in taps:
-        nearer = shadows.index_select(0, cell + (down * SHADOW_SIDE + right)).sub_(limit)
-        total += nearer.mul_(0.5).clamp_(0, 1)
+    for right, down in taps:  # moving the map costs nothing, moving the points would
+        moved = shadows[_FIRST + down * SHADOW_SIDE + right :]
+        total += moved.index_select(0, cell).sub_(limit).clamp_(0, 1)
     return total.div_(len(taps))
 
 
-def gloss(
-    normal: Columns, position: Columns, lamp: Columns, facing: Tensor, roughness: Tensor, specular: Tensor
-) -> tuple[Tensor, Tensor]:
-    """What the surface mirrors of the lamp and, at grazing angles, of the ambient light.
+def shine(n_v: Tensor, v_l: Tensor, n_l: Tensor, roughness: Tensor, specular: Tensor) -> Tensor:
+    """What the surface mirrors of a lamp.
 
     The GGX distribution (Walter et al., EGSR 2007, eq. 33) with Schlick's Fresnel term and Karis's
-    approximation of the shadowing (SIGGRAPH 2013 course), times pi as lamps are given over pi.
+    approximation of the shadowing (SIGGRAPH 2013 course), times pi as lamps are given over pi. The vector h half way
+    between v and l is (v + l) / |v + l|, with |v + l|^2 = 2 + 2 v.l: only cosines are needed.
 
     Args:
-        normal: Unit; x, y, z of (N,) each, as are the next two.
-        position: Camera space.
-        lamp: Unit direction to the lamp.
-        facing: Cosine between normal and lamp.
+        n_v: Cosine between the normal and the direction to the camera.
+        v_l: Cosine between the directions to the camera and to the lamp.
+        n_l: Cosine between the normal and the direction to the lamp.
         roughness: Between 0 and 1.
         specular: Reflection seen head on.
     """
-    view = unit(*(-p for p in position))
-    half = unit(*(v + d for v, d in zip(view, lamp, strict=True)))
-    n_h = (normal[0] * half[0] + normal[1] * half[1] + normal[2] * half[2]).clamp_min(0)
-    n_v = (normal[0] * view[0] + normal[1] * view[1] + normal[2] * view[2]).clamp(0.02, 1)
-    v_h = (view[0] * half[0] + view[1] * half[1] + view[2] * half[2]).clamp(0, 1)
+    both = 1 / (2 + 2 * v_l).clamp_min_(1e-6).sqrt_()
+    n_h = (n_v + n_l).mul_(both).clamp_min_(0)
+    v_h = (v_l + 1).mul_(both).clamp_(0, 1)
+    n_v, n_l = n_v.clamp(0.02, 1), n_l.clamp_min(0)
     a2 = roughness * roughness
     a2 = a2 * a2
-    bell = n_h * n_h * (a2 - 1) + 1
+    bell = (n_h * n_h).mul_(a2 - 1).add_(1)
     k = (roughness + 1) * (roughness + 1) * 0.125
-    n_l = facing.clamp_min(0)
-    masking = 4 * (n_v * (1 - k) + k) * (n_l * (1 - k) + k)
-    mirrored = a2 / (bell * bell * masking) * _fresnel(v_h, specular) * n_l
-    return mirrored, _fresnel(n_v, specular) * (0.45 * (1 - roughness))
+    rest = 1 - k
+    masking = (n_v * rest).add_(k).mul_((n_l * rest).add_(k)).mul_(4)
+    return _fresnel(v_h, specular).mul_(a2).mul_(n_l).div_(bell.mul_(bell).mul_(masking))
+
+
+def rim(n_v: Tensor, roughness: Tensor, specular: Tensor) -> Tensor:
+    """The part of the ambient light that the surface mirrors, most at grazing angles; arguments as for `shine`."""
+    return _fresnel(n_v.clamp(0.02, 1), specular) * (0.45 * (1 - roughness))
 
 
 def _fresnel(cosine: Tensor, head_on: Tensor) -> Tensor:
     away = 1 - cosine
     squared = away * away
-    return head_on + (1 - head_on) * (squared * squared * away)
+    return squared.mul_(squared).mul_(away).mul_(1 - head_on).add_(head_on)
+
+
+def dot(a: Columns, b: Columns) -> Tensor:
+    """Products of vectors given by columns; one of the first may stand for all vectors, but not of the second."""
+    return (b[0] * a[0]).addcmul_(b[1], a[1]).addcmul_(b[2], a[2])
 
 
 def length(x: Tensor, y: Tensor, z: Tensor) -> Tensor:
     """Lengths of vectors given by columns."""
-    return (x * x + y * y + z * z).sqrt()
+    return dot((x, y, z), (x, y, z)).sqrt_()
 
 
 def unit(x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Vectors given by columns, scaled to length 1."""
-    scale = 1 / length(x, y, z).clamp_min(1e-9)
+    scale = 1 / length(x, y, z).clamp_min_(1e-9)
     return x * scale, y * scale, z * scale

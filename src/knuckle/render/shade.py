@@ -18,10 +18,23 @@ from jaxtyping import Bool, Float32, Int64
 from torch import Tensor
 
 from knuckle.render.arm import STATIONS, Arm, arm_of, straight_arm
-from knuckle.render.jewelry import Jewels, Worn, first_phalanges, gleam, lift, worn
-from knuckle.render.light import Lighting, ShadowMap, fill_light, gloss, length, lit, openness, shadow_map, unit
+from knuckle.render.jewelry import NO_RING, Jewels, Worn, first_phalanges, gleam, lift, worn
+from knuckle.render.light import (
+    Lighting,
+    ShadowMap,
+    dot,
+    fill_light,
+    length,
+    lit,
+    openness,
+    rim,
+    shadow_map,
+    shine,
+    unit,
+)
 from knuckle.render.mesh import HandAsset, load_asset
 from knuckle.render.raster import (
+    Coverage,
     Fragments,
     barycentric,
     fragments_of,
@@ -39,6 +52,7 @@ from knuckle.render.skin import (
     rest_keypoints,
     rows_of,
     skin_map,
+    some,
     vertex_albedo,
 )
 from knuckle.skeleton import BONES
@@ -53,7 +67,7 @@ SUBSURFACE: Final = (0.32, 0.15, 0.10)
 FOREARM_IN_SHADOW: Final = 70.0
 """mm of the forearm that the shadow map must hold; what lies outside the map is lit."""
 CHUNK: Final = 8
-"""Hands that are shaded together on a CPU, so that intermediate results stay in its caches."""
+"""Hands whose vertices are worked on together on a CPU, so that intermediate results stay in its caches."""
 BLOCK: Final = 65536
 """Fragments that are shaded together on a CPU, for the same reason."""
 
@@ -213,37 +227,65 @@ class _Scene(NamedTuple):
         )
 
 
+class _Surface(NamedTuple):
+    """What shading needs to know of the surface of each hand."""
+
+    table: Float32[Tensor, "B V columns"]
+    """What is interpolated between vertices, see `_vertex_table`."""
+    nearness: Float32[Tensor, "B V"]
+    shadows: Float32[Tensor, "B cells"]
+    pixel: Float32[Tensor, " B"]
+    """mm that a pixel covers."""
+
+    def rows(self, rows: slice) -> _Surface:
+        """Some of the hands."""
+        return _Surface(*(column[rows] for column in self))
+
+
 def _render(model: SkinModel, scene: _Scene, shape_hw: tuple[int, int]) -> Layer:
     """One chunk of the batch."""
     height, width = shape_hw
-    batch = len(scene.vertices)
+    batch, own = len(scene.vertices), len(model.asset.vertices)
     nearness = 1 / scene.vertices[..., 2]
     front = torch.where(scene.mirrored, 1.0, -1.0)  # outward normals look at the camera, along -z
     fine = rasterize(scene.xy * 2 + 0.5, nearness, model.faces, (2 * height, 2 * width), front)
     nearest = nearest_of_quarters(fine)
-    fragments, n = fragments_of(fine, nearest, SAME_SURFACE)
     framed = model.skin.y > -FOREARM_IN_SHADOW
     shadows = shadow_map(scene.vertices, model.faces, framed, scene.mirrored, scene.lighting)
-    table = _vertex_table(model, scene, shadows)
-    on_cpu = table.device.type == "cpu"
-    blocks = fragments.blocks(BLOCK if on_cpu else len(fragments.pixel))
-    light = torch.cat([_shade(model, scene, block, nearness, table, shadows.nearness) for block in blocks])
+    pixel = _pixel_mm(scene.vertices[:, :own], scene.xy[:, :own])  # the arm does not count
+    surface = _Surface(_vertex_table(model, scene, shadows), nearness, shadows.nearness.reshape(batch, -1), pixel)
+    # Large hands are painted one by one on a CPU: in a block of one hand's fragments, what is the same all over the
+    # hand is one number instead of a column. Small ones go together, or calls would cost more than their work.
+    step = max(1, BLOCK // (height * width)) if nearest.device.type == "cpu" else max(batch, 1)
+    parts = [slice(at, at + step) for at in range(0, batch, step)]
+    painted = [
+        _paint(model, scene.rows(part), surface.rows(part), Coverage(fine.key[part]), nearest[part]) for part in parts
+    ]
+    color, alpha = (torch.cat(column) if len(column) > 1 else column[0] for column in zip(*painted, strict=True))
+    return Layer(color, alpha, nearness_of(nearest), fine.nearness)
 
-    color = light.new_zeros(batch * height * width, 3)
-    alpha = light.new_zeros(batch * height * width)
-    light = light * fragments.weight[:, None]
+
+def _paint(
+    model: SkinModel, scene: _Scene, surface: _Surface, fine: Coverage, nearest: Int64[Tensor, "B H W"]
+) -> tuple[Float32[Tensor, "B H W 3"], Float32[Tensor, "B H W"]]:
+    """Premultiplied colour and coverage of hands whose triangles have been found."""
+    fragments, n = fragments_of(fine, nearest, SAME_SURFACE)
+    on_cpu = nearest.device.type == "cpu"
+    blocks = fragments.blocks(BLOCK if on_cpu else len(fragments.pixel))
+    light = torch.cat([_shade(model, scene, surface, block) for block in blocks], dim=1)
+    light = light.mul_(fragments.weight).t().contiguous()
+    color = light.new_zeros(nearest.numel(), 3)
+    alpha = light.new_zeros(nearest.numel())
     color.index_copy_(0, fragments.pixel[:n], light[:n])
     alpha.index_copy_(0, fragments.pixel[:n], fragments.weight[:n])
     color.index_add_(0, fragments.pixel[n:], light[n:])
     alpha.index_add_(0, fragments.pixel[n:], fragments.weight[n:])
-    shape = (batch, height, width)
-    return Layer(color.reshape(*shape, 3), alpha.reshape(shape), nearness_of(nearest).contiguous(), fine.nearness)
+    return color.reshape(*nearest.shape, 3), alpha.reshape(nearest.shape)
 
 
-def _vertex_table(model: SkinModel, scene: _Scene, shadows: ShadowMap) -> Tensor:
-    """What is interpolated between vertices, (B * V, columns): normal, position, direction of the bone,
-    albedo, ambient light, place in the shadow map, skin coordinates, and what is the same all over a hand
-    (cheaper to interpolate with the rest than to fetch by hand).
+def _vertex_table(model: SkinModel, scene: _Scene, shadows: ShadowMap) -> Float32[Tensor, "B V columns"]:
+    """What is interpolated between vertices: normal, direction to the camera, direction of the bone, albedo, ambient
+    light, place in the shadow map, skin coordinates, cosine between the directions to the camera and to the lamp.
     """
     batch, count = scene.vertices.shape[:2]
     bones = scene.keypoints[:, 1:] - scene.keypoints[:, model.parents]
@@ -251,83 +293,80 @@ def _vertex_table(model: SkinModel, scene: _Scene, shadows: ShadowMap) -> Tensor
     own = len(model.asset.vertices)
     open_ = openness(scene.vertices[:, :own], scene.normals[:, :own], scene.keypoints)
     open_ = torch.nn.functional.pad(open_, (0, count - own), value=1.0)  # the arm is far from the fingers
+    view = scene.vertices / -length(*scene.vertices.unbind(-1))[..., None].clamp_min(1e-6)
     columns = [
         scene.normals,
-        scene.vertices,
+        view,
         bones[:, model.bone],
         vertex_albedo(model.skin, scene.material),
         fill_light(scene.normals, open_, scene.lighting),
         shadows.vertices,
         torch.stack(model.skin, dim=-1).expand(batch, -1, -1),
-        _of_hand(scene, own)[:, None].expand(-1, count, -1),
+        dot(scene.lighting.directions[:, 0, :, None].unbind(1), view.unbind(-1))[..., None],
     ]
     if scene.lamp is not None:
         columns.append(1 - scene.lamp[..., None])  # the shade: no shade stays exactly 0 between vertices
-    return torch.cat(columns, dim=-1).reshape(batch * count, -1)
+    return torch.cat(columns, dim=-1)
 
 
-def _of_hand(scene: _Scene, own: int) -> Tensor:
-    """What is the same all over a hand, (B, columns): `DetailStrength`, then three of the surface, then the lamp.
-
-    Only its own vertices measure it, not those of the arm.
-    """
+def _shade(model: SkinModel, scene: _Scene, surface: _Surface, fragments: Fragments) -> Float32[Tensor, "3 N"]:
+    """Linear RGB of every fragment. Columns are worked on in place where they are not needed again."""
     material, lighting = scene.material, scene.lighting
-    columns = (
-        *(material.mottling, material.wrinkles, material.creases, material.veins, *material.offset.unbind(1)),
-        _pixel_mm(scene.vertices[:, :own], scene.xy[:, :own]),
-        *(material.roughness, material.specular, lighting.softness),
-        *lighting.directions[:, 0].unbind(1),
-        *lighting.colors[:, 0].unbind(1),
-    )
-    return torch.stack(columns, dim=1)
-
-
-def _shade(
-    model: SkinModel, scene: _Scene, fragments: Fragments, nearness: Tensor, table: Tensor, shadows: Tensor
-) -> Tensor:
-    """Linear RGB of every fragment, (N, 3)."""
-    material = scene.material
+    hand = fragments.image if len(scene.vertices) > 1 else fragments.image.new_zeros(1)  # one number does for one hand
     corners = model.faces.index_select(0, fragments.triangle)
-    corners = corners + (fragments.image * scene.vertices.shape[1])[:, None]
-    weights = barycentric(scene.xy, nearness, corners, fragments.x, fragments.y)
-    columns = interpolate(table, corners, weights).t().contiguous().unbind(0)
-    position, along, ambient = columns[3:6], columns[6:9], columns[12:15]
-    shadow_x, shadow_y, to_lamp = columns[15:18]
-    skin = SkinMap(*columns[18:27])
-    strength = DetailStrength(*columns[27:35])
-    roughness, specular, softness = columns[35:38]
-    lamp, lamp_color = columns[38:41], columns[41:44]
+    corners = corners + (hand * scene.vertices.shape[1])[:, None]
+    weights = barycentric(scene.xy, surface.nearness, corners, fragments.x, fragments.y)
+    # Column by column: the whole table turned at once takes twice as long.
+    columns = torch.stack(interpolate(surface.table.flatten(0, 1), corners, weights).unbind(1))
+    albedo, ambient, skin = columns[9:12], columns[12:15], SkinMap(*columns[18:27])
+    strengths = (material.mottling, material.wrinkles, material.creases, material.veins, *material.offset.unbind(1))
+    strength = DetailStrength(*(column[hand] for column in strengths), surface.pixel[hand])
 
     marks = detail(skin, model.handlength, strength)
-    blood = marks.shade * marks.blood
-    albedo = [columns[9] * marks.shade, columns[10] * blood, columns[11] * blood]
+    albedo.mul_(marks.shade)
+    albedo[1:].mul_(marks.blood)
     bare = 1 - marks.nail
-    _paint_nails(albedo, marks.nail, marks.edge, fragments.image, material)
-    roughness = roughness * (1 - 0.45 * marks.nail)
-    wrap = [torch.full_like(roughness, w) for w in SUBSURFACE]
-    cloth = _dress(albedo, wrap, roughness, skin, fragments.image, material)
-    bare.index_fill_(0, cloth, 0.15)
-    specular = specular.index_fill(0, cloth, 0.01)
-    at = (fragments.triangle, fragments.image)
-    jewels = worn(scene.jewels, skin, *at, strength.pixel, material.sleeve, model.phalanges)
-    _adorn(albedo, wrap, roughness, specular, bare, jewels)
+    _paint_nails(albedo, marks.nail, marks.edge, hand, material)
+    roughness = (1 - 0.45 * marks.nail).mul_(material.roughness[hand])
+    wrap = columns.new_tensor(SUBSURFACE)[:, None].repeat(1, columns.shape[1])
+    specular = material.specular[hand].expand_as(bare).clone()
+    if bool((material.sleeve < torch.inf).any()):
+        _dress(albedo, wrap, roughness, specular, bare, skin, hand, material)
+    jewels = _jewels(model, scene, fragments, skin, strength.pixel)
+    if jewels is not None:
+        _adorn(albedo, wrap, roughness, specular, bare, jewels)
 
-    normal = unit(*columns[:3])
-    tilt, bx, by = marks.tilt * bare, marks.bump_x * bare, marks.bump_y * bare
-    tilt.index_add_(0, jewels.at, jewels.slope * jewels.weight)
-    normal = unit(*(n + tilt * a + b for n, a, b in zip(normal, along, (bx, by, bx - by), strict=True)))
-    light = lit(shadows, fragments.image, shadow_x, shadow_y, to_lamp, softness)
+    tilt, bx, by = (column.mul_(bare) for column in (marks.tilt, marks.bump_x, marks.bump_y))
+    if jewels is not None:
+        tilt.index_add_(0, jewels.at, jewels.slope * jewels.weight)
+    for n, along, bump in zip(columns[:3], columns[6:9], (bx, by, bx - by), strict=True):
+        n.addcmul_(tilt, along).add_(bump)
+    normal, view, lamp = unit(*columns[:3]), columns[3:6].unbind(0), lighting.directions[:, 0][hand].unbind(1)
+    n_v, n_l = dot(view, normal), dot(lamp, normal)
+    channels = (albedo + rim(n_v, roughness, specular)).mul_(ambient)
+
+    lamp_color = lighting.colors[:, 0][hand].unbind(1)
+    light = torch.zeros_like(n_l)
+    if bool(lighting.colors[:, 0].any()):
+        light = lit(surface.shadows.flatten(), hand, *columns[15:18], lighting.softness[hand])
     if scene.lamp is not None:
-        light = light * (1 - columns[-1])
-    facing = normal[0] * lamp[0] + normal[1] * lamp[1] + normal[2] * lamp[2]
-    shine, rim = gloss(normal, position, lamp, facing, roughness, specular)
-    shine = shine * light
-    channels = []
-    for c in range(3):
-        diffuse = ((facing + wrap[c]) / (1 + wrap[c])).clamp_min(0) * light
-        channels.append(albedo[c] * (lamp_color[c] * diffuse + ambient[c]) + lamp_color[c] * shine + ambient[c] * rim)
-    _add_gleam(channels, jewels, normal, position, lamp, lamp_color, light, fragments.image, scene.lighting)
-    return torch.stack(channels, dim=1)
+        light.mul_(1 - columns[28])
+    if jewels is not None:
+        _add_gleam(channels, jewels, normal, view, lamp, lamp_color, light, hand, lighting)
+    mirrored = shine(n_v, columns[27], n_l, roughness, specular)
+    for c, channel in enumerate(channels):
+        diffuse = (n_l + wrap[c]).div_(1 + wrap[c]).clamp_min_(0)
+        channel.add_(diffuse.mul_(albedo[c]).add_(mirrored).mul_(light).mul_(lamp_color[c]))
+    return channels
+
+
+def _jewels(model: SkinModel, scene: _Scene, fragments: Fragments, skin: SkinMap, pixel: Tensor) -> Worn | None:
+    """What is worn; most hands wear nothing."""
+    jewels = scene.jewels
+    if not bool(((jewels.finger != NO_RING) | (jewels.band < torch.inf)).any()):
+        return None
+    at = (fragments.triangle, fragments.image)
+    return worn(jewels, skin, *at, pixel.expand_as(skin.y), scene.material.sleeve, model.phalanges)
 
 
 def _pixel_mm(vertices: Tensor, xy: Tensor) -> Tensor:
@@ -337,71 +376,77 @@ def _pixel_mm(vertices: Tensor, xy: Tensor) -> Tensor:
     return space.amax(1) / picture.amax(1).clamp_min(1)
 
 
-def _paint_nails(albedo: list[Tensor], nail: Tensor, edge: Tensor, image: Tensor, material: Material) -> None:
-    """Mix the nails' colour into the albedo, in place; few pixels are nail."""
-    at = nail.nonzero()[:, 0]
-    hand = image[at]
-    part, edge, polish = nail[at], edge[at], material.polish[hand]
+def _paint_nails(albedo: Tensor, nail: Tensor, edge: Tensor, hand: Tensor, material: Material) -> None:
+    """Mix the nails' colour into the albedo, in place."""
+    natural_part = 1 - material.polish[hand]
     for c, (tint, white) in enumerate(((1.08, 0.80), (0.98, 0.72), (0.96, 0.64))):
         natural = material.palmar[:, c][hand] * tint
-        natural = natural + (white - natural) * (0.55 * edge)
-        color = natural + (material.nail[:, c][hand] - natural) * polish
-        albedo[c][at] += (color - albedo[c][at]) * part
+        color = material.nail[:, c][hand] * material.polish[hand] + natural * natural_part
+        lighter = (white - natural) * (0.55 * natural_part)  # the free edge
+        albedo[c].add_((edge * lighter).add_(color).sub_(albedo[c]).mul_(nail))
 
 
 def _dress(
-    albedo: list[Tensor], wrap: list[Tensor], roughness: Tensor, skin: SkinMap, image: Tensor, material: Material
-) -> Tensor:
-    """Make what lies under a sleeve cloth, in place; returns which points those are."""
-    cloth = (-skin.y > material.sleeve[image]).nonzero()[:, 0]
-    hand = image[cloth]
-    y = skin.y[cloth]
-    phase = y / material.stripe_period[hand]
-    stripe = ((phase - phase.floor()) < 0.5) & (material.stripe_period[hand] < torch.inf)
-    past_hem = -y - material.sleeve[hand]
-    # A hem of 12 mm with its seam, and the weave.
-    tone = 1 - 0.35 * ((past_hem - 12).abs() < 0.8) - 0.25 * (past_hem < 0.8)
-    tone = tone * (1 + 0.06 * torch.sin(4.1 * y) * torch.sin(3.7 * skin.x[cloth] + 2.9 * skin.z[cloth]))
-    for c in range(3):
-        color = torch.where(stripe, material.stripe[:, c][hand], material.cloth[:, c][hand])
-        albedo[c][cloth] = color * tone
-        wrap[c][cloth] = 0.1
-    roughness[cloth] = 0.95
-    return cloth
-
-
-def _adorn(
-    albedo: list[Tensor], wrap: list[Tensor], roughness: Tensor, specular: Tensor, bare: Tensor, jewels: Worn
+    albedo: Tensor,
+    wrap: Tensor,
+    roughness: Tensor,
+    specular: Tensor,
+    bare: Tensor,
+    skin: SkinMap,
+    hand: Tensor,
+    material: Material,
 ) -> None:
+    """Make what lies under a sleeve cloth, in place. On all points: to pick out those takes longer."""
+    past_hem = -material.sleeve[hand] - skin.y
+    cloth = (past_hem > 0).float()
+    phase = skin.y / material.stripe_period[hand]
+    stripe = ((phase - phase.floor()) < 0.5).float().mul_(material.stripe_period[hand] < torch.inf)
+    # A hem of 12 mm with its seam, and the weave.
+    tone = 1 - 0.35 * ((past_hem - 12).abs_() < 0.8) - 0.25 * (past_hem < 0.8)
+    weave = torch.sin(4.1 * skin.y).mul_((3.7 * skin.x).add_(skin.z, alpha=2.9).sin_())
+    tone.mul_(weave.mul_(0.06).add_(1))
+    for c in range(3):
+        plain = material.cloth[:, c][hand]
+        color = (stripe * (material.stripe[:, c][hand] - plain)).add_(plain).mul_(tone)
+        albedo[c].add_(color.sub_(albedo[c]).mul_(cloth))
+    for column, value in ((wrap, 0.1), (roughness, 0.95), (specular, 0.01), (bare, 0.15)):
+        column.add_((value - column).mul_(cloth))
+
+
+def _adorn(albedo: Tensor, wrap: Tensor, roughness: Tensor, specular: Tensor, bare: Tensor, jewels: Worn) -> None:
     """Lay what is worn over the skin, in place."""
     at, weight = jewels.at, jewels.weight
     for c in range(3):
-        below = albedo[c][at] * jewels.shade
+        below = albedo[c].index_select(0, at) * jewels.shade
         own = jewels.color[c] * (1 - 0.9 * jewels.metal)  # a metal scatters nothing, but scratches do
-        albedo[c][at] = below + (own - below) * weight
-        wrap[c][at] *= 1 - weight
-    for column, value in ((roughness, 0.45), (specular, 0.04)):
-        column[at] += (value - column[at]) * weight
-    bare[at] *= 1 - weight
+        albedo[c].index_copy_(0, at, below + (own - below) * weight)
+    for column, value in (
+        (wrap[0], 0.0),
+        (wrap[1], 0.0),
+        (wrap[2], 0.0),
+        (roughness, 0.45),
+        (specular, 0.04),
+        (bare, 0.0),
+    ):
+        column.index_add_(0, at, (value - column.index_select(0, at)) * weight)
 
 
 def _add_gleam(
-    channels: list[Tensor],
+    channels: Tensor,
     jewels: Worn,
     normal: Sequence[Tensor],
-    position: Sequence[Tensor],
+    view: Sequence[Tensor],
     lamp: Sequence[Tensor],
     lamp_color: Sequence[Tensor],
     light: Tensor,
-    image: Tensor,
+    hand: Tensor,
     lighting: Lighting,
 ) -> None:
     """Add what metal mirrors, in place."""
     at = jewels.at
-    hand, part = image[at], light[at]
-    seen_normal, seen_position, to_lamp = ([column[at] for column in columns] for columns in (normal, position, lamp))
-    arriving = [column[at] * part for column in lamp_color]
+    hand, part = some(hand, at), light.index_select(0, at)
+    seen = ([some(column, at) for column in columns] for columns in (normal, view, lamp))
+    arriving = [some(column, at) * part for column in lamp_color]
     surroundings = (lighting.sky[hand], lighting.ground[hand], lighting.up[hand])
-    added = gleam(jewels, seen_normal, seen_position, to_lamp, arriving, surroundings)
-    for channel, own in zip(channels, added, strict=True):
-        channel[at] += own
+    for channel, own in zip(channels, gleam(jewels, *seen, arriving, surroundings), strict=True):
+        channel.index_add_(0, at, own)

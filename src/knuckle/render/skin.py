@@ -212,7 +212,7 @@ def _smooth(t: Tensor) -> Tensor:
 
 def _bump(t: Tensor) -> Tensor:
     """1 at 0, falling smoothly to 0 at -1 and 1: a bell of finite width."""
-    return (1 - t * t).clamp_min(0).square()
+    return (1 - t * t).clamp_min_(0).square_()
 
 
 def waves(point: Sequence[Tensor], offset: Sequence[Tensor], wavelength: float) -> tuple[Tensor, Tensor]:
@@ -224,12 +224,19 @@ def waves(point: Sequence[Tensor], offset: Sequence[Tensor], wavelength: float) 
         wavelength: Typical size of a blotch, mm.
     """
     k = 2 * math.pi / wavelength
-    x, y, z = (p * k + o for p, o in zip(point, offset, strict=True))
-    a = 2.4 * torch.sin(0.41 * x - 0.23 * y + 0.35 * z + 1.3)
-    b = torch.sin(0.45 * x + 0.90 * y - 0.21 * z + a)
-    c = torch.sin(1.90 * x - 0.70 * y + 1.10 * z + 1.9 * b + a)
-    d = torch.sin(2.30 * y - 0.60 * x + 1.20 * z + 2.1 * b - a)
-    return 0.5 * (b + c), 0.5 * (b * c + d)
+
+    def phase(*factors: float) -> Tensor:
+        line = point[0] * (k * factors[0])
+        for value, factor in zip(point[1:], factors[1:], strict=True):
+            line.add_(value, alpha=k * factor)
+        return line + (factors[0] * offset[0] + factors[1] * offset[1] + factors[2] * offset[2])
+
+    a = phase(0.41, -0.23, 0.35).add_(1.3).sin_().mul_(2.4)
+    b = phase(0.45, 0.90, -0.21).add_(a).sin_()
+    c = phase(1.90, -0.70, 1.10).add_(b, alpha=1.9).add_(a).sin_()
+    d = phase(-0.60, 2.30, 1.20).add_(b, alpha=2.1).sub_(a).sin_()
+    second = d.addcmul_(b, c).mul_(0.5)
+    return c.add_(b).mul_(0.5), second
 
 
 def vertex_albedo(skin: SkinMap, material: Material) -> Float32[Tensor, "B V 3"]:
@@ -268,7 +275,7 @@ class Detail(NamedTuple):
 
 
 class DetailStrength(NamedTuple):
-    """What `detail` needs of the material at N points, (N,) each, and the picture's resolution."""
+    """What `detail` needs of the material at N points, and the picture's resolution; (N,) each, or (1,) for all."""
 
     mottling: Tensor
     wrinkles: Tensor
@@ -294,31 +301,31 @@ def detail(skin: SkinMap, hand_length: float, strength: DetailStrength) -> Detai
     fine, rough = waves((skin.x, skin.y, skin.z), (s.offset_x, s.offset_y, s.offset_z), 9.0)
 
     joint = torch.where(skin.beyond_second.abs() < skin.beyond_third.abs(), skin.beyond_second, skin.beyond_third)
-    bowed = joint + 0.9 * skin.side * skin.side + 0.5 * rough
+    bowed = (skin.side * skin.side).mul_(0.9).add_(joint).add_(rough, alpha=0.5)
     visible = (1.6 / s.pixel).clamp_max(1.0)
-    ridged = _bump(joint / 6.5) * back * s.wrinkles * visible
-    phase = bowed * (2 * math.pi / 2.9)
-    line = 0.5 + 0.5 * torch.sin(phase + 0.5 * math.pi)
+    ridged = _bump(joint / 6.5).mul_(back).mul_(s.wrinkles * visible)
+    phase = bowed.mul_(2 * math.pi / 2.9)
+    line = torch.sin(phase + 0.5 * math.pi).add_(1).mul_(0.5)
 
     width = 0.55 + 0.45 * s.pixel
-    to_crease = torch.minimum(joint.abs(), (skin.beyond_first - 0.25 * hand_length).abs())
-    to_crease = torch.minimum(to_crease, 0.3 + _palm_lines(skin, hand_length)) + 0.35 * fine.abs() + 0.2 * rough
-    crease = _bump(to_crease / (2 * width)) * skin.palm * s.creases * (1.1 / width).clamp_max(1.0)
-    vein = _veins(skin, fine) * back * s.veins
+    to_crease = torch.minimum(joint.abs_(), (skin.beyond_first - 0.25 * hand_length).abs_())
+    to_crease = torch.minimum(to_crease, _palm_lines(skin, hand_length).add_(0.3))
+    to_crease.add_(fine.abs(), alpha=0.35).add_(rough, alpha=0.2).mul_(1 / (2 * width))
+    crease = _bump(to_crease).mul_(skin.palm).mul_(s.creases * (1.1 / width).clamp_max(1.0))
+    vein = _veins(skin, fine).mul_(back).mul_(s.veins)
     nail, edge, fold = _nails(skin, s.pixel)
 
     relief = (0.015 + 0.045 * s.wrinkles) * visible
-    shade = (1 - 0.30 * ridged * line * line) * (1 - 0.30 * crease) * (1 + 0.06 * s.mottling * fine) * (1 - 0.18 * fold)
-    blood = (1 - 0.22 * crease) * (1 + 0.07 * s.mottling * rough) * (1 + 0.05 * vein)
-    return Detail(
-        shade * (1 - 0.06 * vein),
-        blood,
-        0.45 * ridged * torch.sin(phase),
-        relief * fine + 0.10 * vein,
-        relief * rough,
-        nail,
-        edge,
-    )
+    shade = (fine * (0.06 * s.mottling)).add_(1).mul_(1 - 0.30 * crease).mul_(1 - 0.18 * fold).mul_(1 - 0.06 * vein)
+    shade.mul_(line.mul_(line).mul_(ridged).mul_(-0.30).add_(1))
+    blood = (rough * (0.07 * s.mottling)).add_(1).mul_(1 - 0.22 * crease).mul_(1 + 0.05 * vein)
+    tilt = phase.sin_().mul_(ridged).mul_(0.45)
+    return Detail(shade, blood, tilt, (fine * relief).add_(vein, alpha=0.10), rough * relief, nail, edge)
+
+
+def some(values: Tensor, at: Int64[Tensor, " m"]) -> Tensor:
+    """The values of some points; one value for all points stays one."""
+    return values if len(values) == 1 else values.index_select(0, at)
 
 
 def _palm_lines(skin: SkinMap, hand_length: float) -> Tensor:
@@ -341,7 +348,7 @@ def _veins(skin: SkinMap, noise: Tensor) -> Tensor:
 
 def _nails(skin: SkinMap, pixel: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Masks of the nail, of its free edge and of the fold of skin around it."""
-    nail = (skin.nail / pixel.clamp_min(0.3) + 0.5).clamp(0, 1)
+    nail = (skin.nail / pixel.clamp_min(0.3) + 0.5).clamp_(0, 1)
     edge = (skin.beyond_third - 0.90 * DISTAL).clamp(0, 1) * nail
     fold = _bump((skin.nail + 0.5) / 1.2) * (1 - nail)
     return nail, edge, fold

@@ -7,7 +7,18 @@ import torch
 from torch import Tensor
 
 from knuckle.render.anatomy import pose
-from knuckle.render.light import SHADOW_SIDE, Lighting, dot, fill_light, lit, openness, rim, shadow_map, shine
+from knuckle.render.light import (
+    OCCLUDERS,
+    SHADOW_SIDE,
+    Lighting,
+    dot,
+    fill_light,
+    lit,
+    openness,
+    rim,
+    shadow_map,
+    shine,
+)
 from knuckle.render.mesh import load_asset
 
 
@@ -73,6 +84,22 @@ def test_the_back_of_the_hand_is_open_and_the_inside_of_a_fist_is_not() -> None:
     assert ((free > 0) & (free <= 1)).all()
     assert float(back.mean()) > 0.85
     assert float(palm.mean()) < 0.65
+
+
+def test_openness_is_the_form_factor_of_every_sphere_far_from_the_camera_too() -> None:
+    """Against the sum over the spheres as it is written, in double precision, 3 m before the camera."""
+    posed = pose(load_asset(), torch.full((2, 24), 25.0))
+    normals = load_asset().normals(posed.vertices)
+    away = torch.tensor([400.0, -300.0, 3000.0])
+    total = torch.zeros(posed.vertices.shape[:2], dtype=torch.float64)
+    for first, second, part, radius in OCCLUDERS:
+        center = posed.keypoints[:, first] * (1 - part) + posed.keypoints[:, second] * part
+        way = (center[:, None] - posed.vertices).double()
+        facing = (way * normals).sum(-1).clamp_min(0)
+        total += facing * radius**2 / way.square().sum(-1).clamp_min(radius**2) ** 1.5
+    expected = 1 / (1 + 1.1 * total + 0.5 * total.square())
+    found = openness(posed.vertices + away, normals, posed.keypoints + away)
+    torch.testing.assert_close(found.double(), expected, atol=1e-3, rtol=0)
 
 
 def test_sky_lights_what_looks_up_and_ground_what_looks_down() -> None:

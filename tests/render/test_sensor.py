@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 from jaxtyping import Float32
 
-from knuckle.render.sensor import Sensor, SensorRanges, draw_sensor, expose, to_linear
+from knuckle.render.sensor import Sensor, SensorRanges, _convolved, draw_sensor, expose, to_linear
 
 NEUTRAL = Sensor(
     stops=0.0,
@@ -94,6 +95,15 @@ def test_motion_blurs_along_its_direction() -> None:
     base = streak[0, 0]
     assert streak[32, 29] > base + 5
     assert streak[29, 32] == pytest.approx(base, abs=1)
+
+
+def test_a_long_streak_in_pieces_is_that_of_the_whole_kernel() -> None:
+    rng = _generator()
+    light = rng.random((40, 50, 3), dtype=np.float32)
+    kernel = np.zeros((27, 27), dtype=np.float32)
+    steps = np.arange(27)
+    kernel[steps, steps // 2 + 5] = rng.random(27, dtype=np.float32)
+    np.testing.assert_allclose(_convolved(light, kernel), cv2.filter2D(light, -1, kernel), rtol=1e-4, atol=1e-4)
 
 
 def test_noise_grows_with_light_and_follows_from_the_generator() -> None:

@@ -156,6 +156,19 @@ class Crop:
         matrix[:2, 2] = middle - linear @ (center_x, center_y)
         return cls(matrix, (size, size))
 
+    @classmethod
+    def letterbox(cls, frame_wh: tuple[int, int], size_wh: tuple[int, int]) -> Crop:
+        """The whole frame, as large as fits into `size_wh` pixels, at the top left; what is left over lies outside it.
+
+        Raises:
+            ValueError: a size is not positive.
+        """
+        if min(*frame_wh, *size_wh) < 1:
+            raise ValueError(f"a letterbox needs positive sizes, got a frame of {frame_wh} and {size_wh}.")
+        zoom = min(size_wh[0] / frame_wh[0], size_wh[1] / frame_wh[1])
+        edge = (zoom - 1) / 2  # the frames' corners, -0.5, coincide
+        return cls(np.array([[zoom, 0, edge], [0, zoom, edge], [0, 0, 1]]), size_wh)
+
     @property
     def zoom(self) -> float:
         """Crop pixels an image pixel, the geometric mean over directions."""

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import tracemalloc
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 from jaxtyping import UInt8
 
+from knuckle.predict.detector import Detections
 from knuckle.predict.follow import follow, frame_name
 from knuckle.predict.smooth import SmoothRule
-from knuckle.predict.track import Detections, TrackRule
+from knuckle.predict.track import TrackRule
 from tests.predict.moving import STAGE_WH, Actor, Path, PixelFinder, actors, film
 
 
@@ -33,14 +35,15 @@ class Spy:
     def __init__(self, cast: tuple[Actor, ...], paths: list[Path]) -> None:
         self.cast, self.paths, self.frame, self.asked = cast, paths, 0, list[int]()
 
-    def __call__(self, image: UInt8[np.ndarray, "h w 3"], /) -> Detections:
+    def detect(self, images: Sequence[UInt8[np.ndarray, "h w 3"]], /) -> list[Detections]:
         self.asked.append(self.frame)
         seen = [
             box_of(actor, corner)
             for actor, path in zip(self.cast, self.paths, strict=True)
             if (corner := path(self.frame)) is not None
         ]
-        return Detections(np.array(seen, np.float32).reshape(-1, 4), np.linspace(0.5, 1, len(seen), dtype=np.float32))
+        scores = np.linspace(0.5, 1, len(seen), dtype=np.float32)
+        return [Detections(np.array(seen, np.float32).reshape(-1, 4), scores)]
 
 
 def test_each_of_two_hands_keeps_its_number_and_is_found_exactly() -> None:
@@ -126,7 +129,7 @@ def test_smoothed_hands_come_beside_the_raw_ones() -> None:
 
 
 def test_without_boxes_and_detector_one_sentence_says_what_to_give() -> None:
-    with pytest.raises(ValueError, match="no hand detector, so a video needs to be told where its hands are"):
+    with pytest.raises(ValueError, match="without a detector a video needs to be told where its hands are"):
         follow(PixelFinder(actors(1)), iter(()))
     outside = [(STAGE_WH[0] + 5, 0, STAGE_WH[0] + 9, 9)]
     with pytest.raises(ValueError, match="outside"):

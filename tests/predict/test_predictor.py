@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from knuckle.geometry import Alignment, CropRule
 from knuckle.hands import VISIBLE
@@ -39,6 +40,36 @@ def test_a_light_in_a_box_is_found_where_it_is(alignment: Alignment, flip_test: 
     assert found.image.tolist() == [""]
     assert found.confidence is None
     assert found.score is None
+
+
+class Bright:
+    """A detector that sees a box around every image's lights, sure of it by their brightness; the least sure first."""
+
+    def detect(self, images: Sequence[NDArray[np.uint8]]) -> list[tuple[Any, Any]]:
+        return [self._one(image.max(axis=2)) for image in images]
+
+    def _one(self, grey: NDArray[np.uint8]) -> tuple[Any, Any]:
+        rows = [(x - 20, y - 20, x + 20, y + 20, grey[y, x] / 255) for y, x in np.argwhere(grey > 200).tolist()]
+        rows = sorted(rows[:: max(1, len(rows) // 2)][:2], key=lambda row: float(row[-1]))
+        return [row[:4] for row in rows], [row[4] for row in rows]
+
+
+def test_without_boxes_the_detector_finds_the_hands() -> None:
+    images = [light_at((60, 50)), np.zeros((120, 160, 3), np.uint8), light_at((90, 70))]
+    found = predictor(detector=Bright(), batch_size=3).predict(images)
+    assert found.score is not None
+    assert set(found.group.tolist()) == {0, 2}, "nothing is found on the second"
+    for group, place in ((0, (60, 50)), (2, (90, 70))):
+        own = found[found.group == group]
+        assert own.score is not None
+        assert (np.diff(own.score) <= 0).all(), "the surest first"
+        np.testing.assert_allclose(own.xy[:, 0], np.tile(place, (len(own), 1)), atol=0.5)
+        np.testing.assert_allclose(own.box[:, 2:] - own.box[:, :2], 40)
+    nothing = predictor(detector=Bright()).predict(images[1])
+    assert len(nothing) == 0
+    given = predictor(detector=Bright()).predict(images[0], [[40, 30, 80, 70]])
+    assert given.score is None
+    assert len(given) == 1
 
 
 @pytest.mark.parametrize("alignment", ["center", "corner"])

@@ -41,9 +41,13 @@ def predict(
         str | None,
         typer.Option(
             "--boxes",
-            help="Where the hands are: 'full' for one hand a photo, anywhere in the frame; or a file of boxes: any "
-            "annotation format, or a CSV with the columns image, x1, y1, x2, y2. For a video: in its first frame.",
+            help="Where the hands are, instead of asking the detector: 'full' for one hand a photo, anywhere in the "
+            "frame; or a file of boxes: any annotation format, or a CSV with the columns image, x1, y1, x2, y2. For a "
+            "video: in its first frame.",
         ),
+    ] = None,
+    detector: Annotated[
+        Path | None, typer.Option("--detector", help="An .onnx hand detector in place of the one that knuckle has.")
     ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="File for the keypoints, or folder for labelme and yolo.")
@@ -80,9 +84,9 @@ def predict(
     Every photo's result is on disk before the next batch begins, memory does not grow with the number
     of photos or frames, and --resume goes on after an interruption. Photos that cannot be used are counted and listed.
 
-    Example: knuckle predict photos --model runs/first --boxes full --out hands.csv --draw drawn
+    Example: knuckle predict photos --model runs/first --out hands.csv --draw drawn
 
-    Example: knuckle predict clip.mp4 --model runs/first --boxes full --out tracks.csv --draw out.mp4 --smooth
+    Example: knuckle predict clip.mp4 --model runs/first --out tracks.csv --draw out.mp4 --smooth
     """
     from knuckle.predict import load
     from knuckle.predict.sinks import Output
@@ -96,13 +100,13 @@ def predict(
         raise ValueError("one video or camera at a time, and no photos beside it.")
     if out is None and draw is None:
         raise ValueError("nothing would be kept: give --out FILE for keypoints, --draw for pictures, or both.")
-    if boxes is None:
-        raise ValueError(
-            "this version has no hand detector: give --boxes full where there is one hand, or --boxes FILE."
-        )
     output = None if out is None else Output.of(out, file_format)
     settings = {"model": model, "preset": preset, "boxes": boxes, "flip test": flip_test}
-    load_model = partial(load, model, flip_test=flip_test, preset=preset, device=device, batch_size=batch)
+    if detector is not None:
+        settings["detector"] = str(detector)
+    load_model = partial(
+        load, model, flip_test=flip_test, preset=preset, device=device, batch_size=batch, detector=detector
+    )
     if moving:
         if resume:
             raise ValueError("a video is followed from its start: leave out --resume.")
@@ -123,7 +127,7 @@ def predict(
 def _predict_photos(
     load_model: Callable[[], Predictor],
     sources: list[str],
-    boxes: str,
+    boxes: str | None,
     output: Output | None,
     draw: Path | None,
     *,
@@ -138,7 +142,9 @@ def _predict_photos(
 
     images = find_images(sources, leave_out=draw)
     pictures = None if draw is None else picture_paths(images, draw)
-    places: BoxesByImage = FULL if boxes == FULL else match_boxes(images, read_boxes(Path(boxes)))
+    places: BoxesByImage = None
+    if boxes is not None:
+        places = FULL if boxes == FULL else match_boxes(images, read_boxes(Path(boxes)))
     predictor = load_model()
     start = time.perf_counter()
     try:
@@ -162,9 +168,11 @@ def _predict_photos(
         raise ValueError(f"none of the {len(images)} photos can be used; the first: {tally.skipped[0]}")
     speed = tally.new / (time.perf_counter() - start)
     print_table(
-        ("photos", "hands", "photos without boxes", "skipped", "photos/s"),
+        ("photos", "hands", "photos without hands" if boxes is None else "photos without boxes", "skipped", "photos/s"),
         [(tally.images, tally.hands, tally.without_boxes, len(tally.skipped), speed)],
     )
+    if boxes is None and tally.without_boxes:
+        say(f"The detector found no hand on {tally.without_boxes:,} of {tally.images:,} photos.")
     for sentence in lost:
         say(sentence)
     for problem in tally.skipped[:SHOWN_PROBLEMS]:
@@ -176,7 +184,7 @@ def _predict_photos(
 def _predict_video(
     load_model: Callable[[], Predictor],
     video: Video,
-    boxes: str,
+    boxes: str | None,
     output: Output | None,
     draw: Path | None,
     *,
@@ -189,7 +197,7 @@ def _predict_video(
     from knuckle.predict.smooth import SmoothRule
     from knuckle.predict.video_files import predict_video
 
-    places = FULL if boxes == FULL else boxes_of_video(video.name, Path(boxes))
+    places = boxes if boxes is None or boxes == FULL else boxes_of_video(video.name, Path(boxes))
     predictor = load_model()
     start = time.perf_counter()
     with progress(video.announced if seconds is None else None, "frames") as update:
@@ -197,6 +205,7 @@ def _predict_video(
             predictor,
             video,
             boxes=places,
+            detector=predictor.detector,
             smoothing=SmoothRule() if smooth else None,
             output=output,
             drawing=draw,
@@ -212,8 +221,8 @@ def _predict_video(
     for sentence in lost:
         say(sentence)
     if boxes != FULL and tally.last_hand != tally.time:
-        since = "in the boxes given" if tally.last_hand is None else f"after {tally.last_hand:.1f} s"
-        say(f"No hand was seen {since}; this version has no hand detector that could find one again.")
+        since = "" if tally.last_hand is None else f" after {tally.last_hand:.1f} s"
+        say(f"No hand was seen{since}.")
     if tally.interrupted:
         say(f"Stopped after {tally.time:.1f} s; what was found until then is written.")
         if video.announced is not None:

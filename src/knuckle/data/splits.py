@@ -26,24 +26,31 @@ def split_by_group(hands: Hands, fractions: Mapping[str, float], seed: int = 0) 
         ValueError: the fractions are not positive or do not add up to 1, or there are fewer groups
             than parts.
     """
+    return split_groups(hands.group, fractions, seed)
+
+
+def split_groups(
+    group: Int64[np.ndarray, " n"], fractions: Mapping[str, float], seed: int = 0
+) -> dict[str, Int64[np.ndarray, " n"]]:
+    """The split of `split_by_group`, of anything that has a group a row; errors likewise."""
     _check(fractions)
-    groups, group_of_row, sizes = np.unique(hands.group, return_inverse=True, return_counts=True)
+    groups, group_of_row, sizes = np.unique(group, return_inverse=True, return_counts=True)
     if len(groups) < len(fractions):
         raise ValueError(
-            f"{len(hands)} hands in {len(groups)} groups cannot be split into {len(fractions)} parts "
+            f"{len(group)} hands in {len(groups)} groups cannot be split into {len(fractions)} parts "
             f"({', '.join(fractions)}), as a group is never divided; give more groups or fewer parts."
         )
     shuffled = np.random.default_rng(seed).permutation(len(groups))
     largest_first = shuffled[np.argsort(-sizes[shuffled], kind="stable")]
     part_of_group = np.empty(len(groups), dtype=np.intp)
-    lacking = [fraction * len(hands) for fraction in fractions.values()]
+    lacking = [fraction * len(group) for fraction in fractions.values()]
     empty = set(range(len(fractions)))
-    for dealt, group in enumerate(largest_first.tolist()):
+    for dealt, chosen in enumerate(largest_first.tolist()):
         # The last groups belong to the parts that still have none.
         open_parts = empty if len(groups) - dealt <= len(empty) else range(len(fractions))
         part = max(open_parts, key=lacking.__getitem__)
-        part_of_group[group] = part
-        lacking[part] -= sizes[group]
+        part_of_group[chosen] = part
+        lacking[part] -= sizes[chosen]
         empty.discard(part)
     part_of_row = part_of_group[group_of_row]
     return {name: np.flatnonzero(part_of_row == part) for part, name in enumerate(fractions)}

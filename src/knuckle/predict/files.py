@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from knuckle.predict.predictor import Predictor
     from knuckle.predict.sinks import Output
 
-BoxesByImage = Mapping[Path, Float32[np.ndarray, "m 4"]] | Literal["full"]
+BoxesByImage = Mapping[Path, Float32[np.ndarray, "m 4"]] | Literal["full"] | None
 
 
 def predict_files(
@@ -47,7 +47,7 @@ def predict_files(
     Args:
         predictor: the model.
         images: paths of the photos.
-        boxes: for every photo its boxes, or "full".
+        boxes: for every photo its boxes; "full"; or None for the predictor's detector.
         output: where the hands go.
         pictures: for every photo where to draw it.
         settings: what must be the same when a run resumes.
@@ -113,8 +113,8 @@ def _photos(
     for image in images:
         try:
             _check_name(image)
-            photo = Photo(str(image), read_image(image), FULL)
-            if not isinstance(boxes, str):
+            photo = Photo(str(image), read_image(image), boxes if boxes is None else FULL)
+            if boxes is not None and not isinstance(boxes, str):
                 photo = photo._replace(boxes=check_boxes(boxes[image], photo.size_wh, str(image)))
         except ValueError as error:
             if on_bad == "stop":

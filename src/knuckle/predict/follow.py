@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
@@ -11,16 +11,17 @@ from jaxtyping import Float32, Int64
 from numpy.typing import ArrayLike
 
 from knuckle.hands import Hands, group_number
+from knuckle.predict.detector import Detector, detect_in
 from knuckle.predict.photos import FULL, Photo, check_boxes
 from knuckle.predict.smooth import SmoothRule, State, smooth
-from knuckle.predict.track import Detector, TrackRule, Tracks, advance, needs_detector
+from knuckle.predict.track import TrackRule, Tracks, advance, needs_detector
 
 if TYPE_CHECKING:
     from knuckle.predict.predictor import Found
     from knuckle.predict.video import Frame
 
 NO_DETECTOR = (
-    "this version has no hand detector, so a video needs to be told where its hands are: boxes of the first frame, "
+    "without a detector a video needs to be told where its hands are: boxes of the first frame, "
     "or 'full' where the frame shows one hand."
 )
 
@@ -161,8 +162,7 @@ def _boxes_by(detector: Detector) -> Search:
     """The detector's boxes, the surest first."""
 
     def search(frame: Frame) -> Float32[np.ndarray, "m 4"]:
-        found = detector(frame.image)
-        surest: Sequence[int] = np.argsort(-found.score, kind="stable").tolist()
-        return np.asarray(found.box, dtype=np.float32).reshape(-1, 4)[surest]
+        box, score = detect_in(frame.image, detector, f"frame {frame.number}")
+        return box[np.argsort(-score, kind="stable")]
 
     return search

@@ -49,7 +49,7 @@ class Tally:
     Attributes:
         images: photos that were looked at, the skipped ones not counted.
         hands: hands found on them.
-        without_boxes: photos among them that had no boxes, and so no hands.
+        without_boxes: photos among them that had no boxes, given or detected, and so no hands.
         skipped: one sentence a photo that could not be used.
         new: photos among `images` that this run looked at, and not one before it.
     """

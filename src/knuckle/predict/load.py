@@ -6,6 +6,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
+from knuckle.predict.detector import Detector, OnnxDetector, shipped_detector
 from knuckle.predict.predictor import Predictor
 from knuckle.predict.shipped import ONNX, SAFETENSORS, is_shipped, shipped_file
 
@@ -46,6 +47,7 @@ def load(
     batch_size: int = 32,
     engine: EngineName | None = None,
     threads: int | None = None,
+    detector: Detector | str | PathLike[str] | None = None,
 ) -> Predictor:
     """A model, ready to predict.
 
@@ -64,6 +66,8 @@ def load(
             file has one engine, and naming another is an error.
         threads: that an exported file shares a forward pass among on the CPU; default one a core. PyTorch's are set
             for the whole process, by torch.set_num_threads.
+        detector: what finds the hands of images without boxes: an object with `detect`
+            (`knuckle.predict.detector.Detector`), or an .onnx file of knuckle's. Default: the one that comes with it.
 
     Raises:
         ValueError: there is nothing of that name that can be loaded, or no such device.
@@ -76,7 +80,11 @@ def load(
         raise ValueError(
             f"threads={threads} is for exported files and at least 1; torch.set_num_threads sets PyTorch's."
         )
-    options: dict[str, Any] = {"flip_test": flip_test, "batch_size": batch_size}
+    options: dict[str, Any] = {
+        "flip_test": flip_test,
+        "batch_size": batch_size,
+        "detector": _detector(detector, threads or 0),
+    }
     if runs != "torch":
         graph = _load_graph(path, runs, device, threads)
         return Predictor(graph.engine, graph.rule, calibration=graph.calibration, **options)
@@ -87,6 +95,14 @@ def load(
     where = _device(device)
     model = read_model(path, preset)
     return Predictor(model.method, model.spec.rule, calibration=model.calibration, device=where, **options)
+
+
+def _detector(given: Detector | str | PathLike[str] | None, threads: int) -> Detector:
+    if given is None:
+        return shipped_detector(threads)
+    if isinstance(given, str | PathLike):
+        return OnnxDetector(given, threads=threads)
+    return given
 
 
 def _choose(name: str | PathLike[str], engine: EngineName | None) -> tuple[Path, EngineName]:

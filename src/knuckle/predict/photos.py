@@ -28,12 +28,13 @@ class Photo(NamedTuple):
     Attributes:
         name: what the hands' `image` column will say: a path, or `NAMELESS`.
         image: (h, w, 3) uint8 RGB.
-        boxes: (m, 4) float32 x1, y1, x2, y2 in image pixels, as `check_boxes` returns them, or "full".
+        boxes: (m, 4) float32 x1, y1, x2, y2 in image pixels, as `check_boxes` returns them; "full"; or None where a
+            detector is to find the hands.
     """
 
     name: str
     image: UInt8[np.ndarray, "h w 3"]
-    boxes: Float32[np.ndarray, "m 4"] | Literal["full"]
+    boxes: Float32[np.ndarray, "m 4"] | Literal["full"] | None
 
     @property
     def size_wh(self) -> tuple[int, int]:
@@ -58,7 +59,8 @@ def photos(images: ImageLike | Sequence[ImageLike], boxes: ArrayLike | Sequence[
             name, where = NAMELESS, f"image {index}"
             pixels = _pixels(image, where)
         size_wh = (pixels.shape[1], pixels.shape[0])
-        yield Photo(name, pixels, FULL if isinstance(own, str) else check_boxes(own, size_wh, where))
+        given = own if own is None or isinstance(own, str) else check_boxes(own, size_wh, where)
+        yield Photo(name, pixels, given)
 
 
 def check_boxes(boxes: ArrayLike, size_wh: tuple[int, int], where: str) -> Float32[np.ndarray, "m 4"]:
@@ -91,12 +93,9 @@ def check_boxes(boxes: ArrayLike, size_wh: tuple[int, int], where: str) -> Float
     return array
 
 
-def _boxes_by_image(boxes: Any, count: int, several: bool) -> Sequence[ArrayLike]:
+def _boxes_by_image(boxes: Any, count: int, several: bool) -> Sequence[Any]:
     if boxes is None:
-        raise ValueError(
-            'this model has no hand detector: give boxes tight around each hand\'s keypoints, or boxes="full" '
-            "where each image shows one hand."
-        )
+        return [None] * count
     if isinstance(boxes, str):
         if boxes != FULL:
             raise ValueError(f'boxes must be "full" or numbers, got {boxes!r}.')

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from knuckle.geometry import CropRule, frame_box
 from knuckle.hands import Hands
+from knuckle.predict.detector import Detector, detect_in
 from knuckle.predict.engine import Engine
 from knuckle.predict.photos import NAMELESS, ImageLike, Photo, photos
 from knuckle.predict.points import CropPoints, calibrated, sides, to_image, visibility_of
@@ -46,12 +47,13 @@ class _Cut(NamedTuple):
     name: str
     size_wh: tuple[int, int]
     boxes: Float32[np.ndarray, "m 4"]
+    score: Float32[np.ndarray, " m"] | None
     image_to_crop: Float64[np.ndarray, "m 3 3"]
     pixels: UInt8[np.ndarray, "m S S 3"]
 
 
 class Predictor:
-    """A trained network that finds the keypoints of hands whose boxes are known.
+    """A trained network that finds the keypoints of hands whose boxes are known, and a detector that finds the boxes.
 
     It changes nothing in itself while predicting, so threads may share one.
 
@@ -62,6 +64,7 @@ class Predictor:
         flip_test: average over each crop and its mirror image.
         device: where a method runs; an engine has its place.
         batch_size: crops a forward pass.
+        detector: finds the hands of images that come without boxes, see `knuckle.predict.detector`.
 
     Raises:
         ValueError: the batch size is not positive.
@@ -76,6 +79,7 @@ class Predictor:
         flip_test: bool = False,
         device: str | torch.device = "cpu",
         batch_size: int = 32,
+        detector: Detector | None = None,
     ) -> None:
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}.")
@@ -84,6 +88,7 @@ class Predictor:
         self.calibration = calibration
         self.flip_test = flip_test
         self.batch_size = batch_size
+        self.detector = detector
 
     def predict(
         self, images: ImageLike | Sequence[ImageLike], boxes: ArrayLike | Sequence[ArrayLike] | None = None
@@ -96,17 +101,19 @@ class Predictor:
             boxes: where the hands are: "full" for one hand an image, anywhere in the frame; or
                 (m, 4) numbers x1, y1, x2, y2 in image pixels, tight around the keypoints (the model
                 adds its own padding); for a list of images one such array an image, empty for an
-                image without hands.
+                image without hands. None lets the detector find them.
 
         Returns:
             One row a box, image by image. `image` is the path as given, or "" for pixels, and each
-            image is a `group`; `box` is the box as given, or the whole frame; visibility is 2, or 0
+            image is a `group`; `box` is the box as given or found, or the whole frame; visibility is 2, or 0
             for joints that the model was never taught. `covariance` is there where the method has one,
             `confidence` where the model was calibrated, and then `covariance` is, too; `side`,
-            `side_probability` and `score` where it has a hand head.
+            `side_probability` and `score` where it has a hand head. Of a model without one, `score` is the
+            detector's, and missing where boxes were given. Hands of an image that the detector found come the
+            surest first; an image on which it finds nothing has no row.
 
         Raises:
-            ValueError: no boxes; an image that is not RGB uint8 or cannot be read; a box without
+            ValueError: no boxes and no detector; an image that is not RGB uint8 or cannot be read; a box without
                 area, with NaN or outside its image. Says which image and which box.
         """
         every_image = [found.hands for found in self.stream(photos(images, boxes))]
@@ -124,7 +131,11 @@ class Predictor:
             yield from self._find(group)
 
     def _cut(self, photo: Photo) -> _Cut:
-        if isinstance(photo.boxes, str):
+        score = None
+        if photo.boxes is None:
+            boxes, score = self._detect(photo)
+            crops = [self.rule.around_box(box) for box in boxes]
+        elif isinstance(photo.boxes, str):
             boxes = frame_box(photo.size_wh)[None].astype(np.float32)
             crops = [self.rule.around_frame(photo.size_wh)]
         else:
@@ -135,9 +146,21 @@ class Predictor:
             photo.name,
             photo.size_wh,
             boxes,
+            score,
             np.array([crop.image_to_crop for crop in crops]).reshape(-1, 3, 3),
             np.array([self.rule.cut(photo.image, crop) for crop in crops], dtype=np.uint8).reshape(-1, size, size, 3),
         )
+
+    def _detect(self, photo: Photo) -> tuple[Float32[np.ndarray, "m 4"], Float32[np.ndarray, " m"]]:
+        """The boxes and scores of a photo's hands, the surest first."""
+        if self.detector is None:
+            raise ValueError(
+                f"{photo.name or 'an image'} came without boxes, and this predictor has no hand detector: give it one, "
+                'or boxes tight around each hand\'s keypoints, or boxes="full" where each image shows one hand.'
+            )
+        found = detect_in(photo.image, self.detector, photo.name or "an image")
+        order = np.argsort(-found.score, kind="stable")
+        return found.box[order], found.score[order]
 
     def _find(self, group: Sequence[_Cut]) -> Iterator[Found]:
         """The hands of a group of photos, whose crops go through the network together."""
@@ -193,5 +216,5 @@ def _hands(cut: _Cut, columns: dict[str, Any]) -> Hands:
         visibility=visibility_of(columns["xy"]),
         box=cut.boxes,
         size=np.tile(cut.size_wh, (len(cut.boxes), 1)),
-        **columns,
+        **({} if cut.score is None else {"score": cut.score}) | columns,
     )

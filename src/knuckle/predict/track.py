@@ -10,10 +10,10 @@ Letters in shapes: m hands in a frame, t tracks.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Float64, Int64, UInt8
+from jaxtyping import Bool, Float, Float32, Float64, Int64
 from numpy.typing import NDArray
 
 from knuckle.geometry import frame_box
@@ -39,26 +39,6 @@ SAME_HAND: Final = 0.6
 """Two sets of keypoints whose extents overlap more (intersection over union) are one hand found twice."""
 STILL_THERE: Final = 0.2
 """A hand found anew whose extent overlaps a missing track's last box at least this much is that track's hand."""
-
-
-class Detections(NamedTuple):
-    """Where a detector sees hands.
-
-    Attributes:
-        box: (m, 4) float32 x1, y1, x2, y2 in image pixels, tight around where the keypoints are.
-        score: (m,) float32, higher is surer.
-    """
-
-    box: Float32[np.ndarray, "m 4"]
-    score: Float32[np.ndarray, " m"]
-
-
-class Detector(Protocol):
-    """Whatever finds the hands of an image without being told where to look."""
-
-    def __call__(self, image: UInt8[np.ndarray, "h w 3"], /) -> Detections:
-        """The hands of an RGB image; none where there is none."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -20,10 +20,11 @@ from knuckle.predict.moments import moment_of
 from knuckle.predict.sinks import FOLDERS
 
 if TYPE_CHECKING:
+    from knuckle.predict.detector import Detector
     from knuckle.predict.follow import Finder
     from knuckle.predict.sinks import Output
     from knuckle.predict.smooth import SmoothRule
-    from knuckle.predict.track import Detector, TrackRule
+    from knuckle.predict.track import TrackRule
     from knuckle.predict.video import Frame, Video
 
 

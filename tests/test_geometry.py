@@ -246,3 +246,19 @@ def test_a_crop_rule_comes_back_out_of_a_file(rule: CropRule) -> None:
 def test_what_is_no_crop_rule_is_refused(content: object) -> None:
     with pytest.raises(ValueError, match=r"^a crop"):
         CropRule.from_dict(content)
+
+
+@given(frame=st.tuples(*[st.integers(1, 4000)] * 2), size=st.tuples(*[st.integers(1, 512)] * 2))
+def test_a_letterbox_shows_the_whole_frame_as_large_as_fits(frame: tuple[int, int], size: tuple[int, int]) -> None:
+    crop = Crop.letterbox(frame, size)
+    corners = crop.to_crop(np.array([(-0.5, -0.5), (frame[0] - 0.5, frame[1] - 0.5)]))
+    np.testing.assert_allclose(corners[0], -0.5, atol=1e-6)
+    room = np.array(size) - 0.5 - corners[1]
+    assert room.min() == pytest.approx(0, abs=1e-6)
+    assert room.max() >= -1e-6
+    assert crop.image_to_crop[0, 0] == crop.image_to_crop[1, 1]
+
+
+def test_a_letterbox_needs_a_frame() -> None:
+    with pytest.raises(ValueError, match="positive sizes"):
+        Crop.letterbox((0, 4), (32, 32))

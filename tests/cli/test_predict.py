@@ -36,6 +36,10 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+HAND = ([[20.0, 10.0, 64.0, 54.0]], [0.75])
+"""What a detector finds on every photo with a light."""
+
+
 def predict(*arguments: str, code: int = 0) -> None:
     assert main(["predict", *arguments, "--model", "m"]) == code
 
@@ -79,6 +83,33 @@ def test_boxes_from_a_file(place: Path, capsys: pytest.CaptureFixture[str]) -> N
     np.testing.assert_allclose(hands.xy[:, 0], [(40, 30), (41, 30)], atol=0.1)
     np.testing.assert_array_equal(hands.box, [(20, 10, 60, 50), (21, 10, 61, 50)])
     assert capsys.readouterr().out.splitlines()[2].split()[:4] == ["6", "2", "4", "0"]
+
+
+def test_without_boxes_the_detector_is_asked(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Lights:
+        def detect(self, images: Any) -> Any:
+            return [HAND if image.max() > 100 else ([], []) for image in images]
+
+    save_rgb("photos/v0/2.png", np.zeros((60, 80, 3), np.uint8))
+    given: list[Any] = []
+
+    def load(name: str, *, detector: Any, **options: Any) -> Predictor:
+        given.append(detector)
+        return Predictor(Centroid(), CropRule(size=64), detector=Lights())
+
+    monkeypatch.setattr("knuckle.predict.load", load)
+    predict("photos", "--out", "x.csv", "--detector", "other.onnx")
+    assert given == [Path("other.onnx")]
+    hands = knuckle.read("x.csv")
+    assert sorted(Path(name).stem for name in hands.image) == ["0", "1", "3", "4", "5"]
+    np.testing.assert_allclose(hands.box, np.tile(HAND[0], (5, 1)))
+    assert hands.score is not None
+    np.testing.assert_allclose(hands.score, 0.75)
+    captured = capsys.readouterr()
+    assert "The detector found no hand on 1 of 6 photos." in captured.err
+    assert captured.out.splitlines()[2].split()[:4] == ["6", "5", "1", "0"]
 
 
 def test_bad_photos_are_counted_and_listed(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -217,7 +248,7 @@ def test_a_camera_runs_until_ctrl_c(
         (["--boxes", "full", "--out", "x.csv"], "nothing to look at"),
         (["clip.avi", "photos", "--boxes", "full", "--out", "x.csv"], "one video or camera at a time"),
         (["clip.avi", "--camera", "0", "--boxes", "full", "--out", "x.csv"], "one video or camera at a time"),
-        (["clip.avi", "--out", "x.csv", "--detector", "none.onnx"], "none.onnx cannot be run by onnxruntime"),
+        (["clip.avi", "--out", "x.csv"], "without a detector a video needs to be told where its hands are"),
         (["clip.avi", "--boxes", "full", "--out", "x.csv", "--resume"], "leave out --resume"),
         (["photos", "--boxes", "full", "--out", "x.csv", "--smooth"], "--smooth and --seconds are for a video"),
         (["clip.avi", "--boxes", "full", "--out", "x", "--format", "labelme"], "labelme files lie beside photos"),

@@ -61,7 +61,7 @@ def test_the_file_says_what_it_is_and_is_small(network: HandDetector, file: Path
     assert (detector.side, detector.least_score, detector.metadata["notes"]) == (96, 0.02, {"trained": "never"})
     assert OnnxDetector(file, least_score=0.5).least_score == 0.5
     numbers = sum(parameter.numel() for parameter in network.parameters())
-    assert file.stat().st_size < 2 * numbers + 20_000
+    assert file.stat().st_size < 2 * numbers + 40_000, "two bytes a number, and the graph"
 
 
 def test_other_files_are_refused(file: Path, tmp_path: Path) -> None:

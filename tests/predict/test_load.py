@@ -16,6 +16,7 @@ from knuckle.geometry import CropRule
 from knuckle.methods.base import Method
 from knuckle.methods.weights import ModelSpec, build, save_model
 from knuckle.predict import Predictor
+from knuckle.predict.detector import OnnxDetector
 from tests.predict.centroid import light_at
 
 SPEC = ModelSpec("heatmap", "test_resnet", CropRule(size=32, padding=1.3))
@@ -42,6 +43,18 @@ def test_a_run_folder_gives_its_best_weights_else_its_last(tmp_path: Path) -> No
     np.testing.assert_array_equal(answer(knuckle.load(str(tmp_path), device="cpu")), answer(Predictor(best, SPEC.rule)))
     by_file = knuckle.load(tmp_path / "last.safetensors", device="cpu")
     np.testing.assert_array_equal(answer(by_file), answer(Predictor(last, SPEC.rule)))
+
+
+def test_a_model_has_a_detector(tmp_path: Path) -> None:
+    saved(tmp_path / "last.safetensors", 0)
+    shipped = knuckle.load(tmp_path, device="cpu").detector
+    assert isinstance(shipped, OnnxDetector)
+    assert knuckle.load(tmp_path, device="cpu", detector=shipped).detector is shipped
+    (tmp_path / "no.onnx").touch()
+    with pytest.raises(ValueError, match=r"no.onnx cannot be run by onnxruntime"):
+        knuckle.load(tmp_path, device="cpu", detector=tmp_path / "no.onnx")
+    [dark] = shipped.detect([np.zeros((48, 64, 3), np.uint8)])
+    assert dark.box.shape == (0, 4), "nothing is seen in the dark"
 
 
 def test_an_mmpose_checkpoint_gets_the_preset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

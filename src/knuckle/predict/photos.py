@@ -59,8 +59,10 @@ def photos(images: ImageLike | Sequence[ImageLike], boxes: ArrayLike | Sequence[
             name, where = NAMELESS, f"image {index}"
             pixels = _pixels(image, where)
         size_wh = (pixels.shape[1], pixels.shape[0])
-        given = own if own is None or isinstance(own, str) else check_boxes(own, size_wh, where)
-        yield Photo(name, pixels, given)
+        if own is None or isinstance(own, str):
+            yield Photo(name, pixels, None if own is None else FULL)
+        else:
+            yield Photo(name, pixels, check_boxes(own, size_wh, where))
 
 
 def check_boxes(boxes: ArrayLike, size_wh: tuple[int, int], where: str) -> Float32[np.ndarray, "m 4"]:

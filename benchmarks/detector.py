@@ -4,7 +4,7 @@
 
 The scenes are `knuckle render --scenes --size 320 --count 300 --seed 900 --out runs/scenes/test`. Of `pinch_mit` and
 `boxes_ccby` only the groups count that recipes/detector.yaml holds out. The other folders are for evaluation alone.
-Intervals are percentiles of 200 resamplings of the groups (95 %); of two or three groups they say little.
+Intervals are percentiles of 50 resamplings of the groups (95 %); of two or three groups they say little.
 Without --model the detector that comes with knuckle is measured.
 """
 
@@ -28,7 +28,7 @@ from knuckle.predict.detector import OnnxDetector, shipped_detector
 from knuckle.train.detector import split_source
 from knuckle.train.detector_recipe import PictureSource, load_detector_recipe
 
-RESAMPLES = 200
+RESAMPLES = 50
 TIMED = 100
 ALL_SCORES = 0.02
 """Average precision counts boxes from this score on."""

@@ -22,6 +22,7 @@ def network() -> HandDetector:
     torch.manual_seed(0)
     network = HandDetector(SPEC)
     torch.nn.init.normal_(network.output.weight, std=0.2)
+    assert network.output.bias is not None
     torch.nn.init.zeros_(network.output.bias)
     for _ in range(3):
         network(torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8))

@@ -87,6 +87,7 @@ class PixelFinder:
         """As `Predictor.stream`."""
         for photo in incoming:
             self.boxes.append(photo.boxes)
+            assert photo.boxes is not None, "it has no detector"
             frame = frame_box(photo.size_wh)[None].astype(np.float32)
             boxes, padding = (frame, 1.0) if isinstance(photo.boxes, str) else (photo.boxes, PADDING)
             found = [self._find(photo.image, box, padding) for box in boxes]

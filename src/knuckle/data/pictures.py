@@ -91,7 +91,7 @@ def hand_boxes(hands: Hands, box_scale: float = 1.0) -> Float32[np.ndarray, "n 4
 
 def _by_picture(hands: Hands, box_scale: float) -> Pictures:
     boxes = hand_boxes(hands, box_scale)
-    for row in np.flatnonzero(~(np.isfinite(boxes).all(axis=1) & (boxes[:, 2:] > boxes[:, :2]).all(axis=1))):
+    for row in np.flatnonzero(~(np.isfinite(boxes).all(axis=1) & (boxes[:, 2:] > boxes[:, :2]).all(axis=1))).tolist():
         raise ValueError(f"{hands.paths()[row]}: a hand has neither a box with an area nor enough keypoints for one.")
     rows: dict[Path, list[int]] = {}
     for row, path in enumerate(hands.paths()):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,9 @@ from knuckle.benchmark.stages import STAGES, time_stages
 from knuckle.data.images import read_image
 from knuckle.geometry import CropRule
 from knuckle.predict import Predictor
+from knuckle.predict.detector import Detections
 from knuckle.predict.engine import Engine
 from knuckle.predict.points import CropPoints
-from knuckle.predict.track import Detections
 
 
 class Slow(Engine):
@@ -62,13 +63,16 @@ def test_warm_up_frames_are_run_and_not_counted(photo: Path) -> None:
 def test_a_detector_is_timed_and_asked_where_to_look(photo: Path) -> None:
     seen: list[tuple[int, ...]] = []
 
-    def detector(image: UInt8[np.ndarray, "h w 3"]) -> Detections:
-        seen.append(image.shape)
-        time.sleep(0.02)
-        return Detections(boxes_of(3), np.ones(3, dtype=np.float32))
+    class Three:
+        """Finds three hands."""
+
+        def detect(self, images: Sequence[UInt8[np.ndarray, "h w 3"]], /) -> list[Detections]:
+            seen.extend(image.shape for image in images)
+            time.sleep(0.02)
+            return [Detections(boxes_of(3), np.ones(3, dtype=np.float32)) for _ in images]
 
     engine = Slow()
-    found = time_stages(Predictor(engine, CropRule(size=32)), [(photo, None)], repeats=2, warm_up=0, detector=detector)
+    found = time_stages(Predictor(engine, CropRule(size=32)), [(photo, None)], repeats=2, warm_up=0, detector=Three())
     assert found["detect"].p50 >= 20
     assert found["whole"].p50 >= 20
     assert set(engine.batches) == {3}

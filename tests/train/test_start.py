@@ -108,7 +108,7 @@ def test_a_dry_run_rehearses_it(start: Path, labels: Path) -> None:
 
 def test_a_hand_head_belongs_to_the_old_weights(labels: Path, tmp_path: Path) -> None:
     method = build(SPEC)
-    method.hand_head = HandHead(method.backbone.channels, 1)
+    method.hand_head = HandHead(16, 1)
     save_model(tmp_path / "a.safetensors", method, SPEC, {})
     assert load_model(tmp_path / "a.safetensors")[0].hand_head is not None
     assert build_method(settle(recipe_from(tmp_path / "a.safetensors", labels)))[0].hand_head is None

@@ -78,7 +78,7 @@ def measure(case: Case) -> dict[str, Timing]:
         (Path(name), None if boxes is None else np.array(boxes, dtype=np.float32).reshape(-1, 4))
         for name, boxes in case.frames
     ]
-    return time_stages(predictor, frames, repeats=case.repeats, warm_up=case.warm_up)
+    return time_stages(predictor, frames, repeats=case.repeats, warm_up=case.warm_up, detector=predictor.detector)
 
 
 if __name__ == "__main__":

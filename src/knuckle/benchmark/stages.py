@@ -25,9 +25,9 @@ from jaxtyping import Float32, UInt8
 from knuckle.data.images import read_image
 from knuckle.draw import draw_hands
 from knuckle.hands import Hands
+from knuckle.predict.detector import Detector, detect_in
 from knuckle.predict.photos import FULL, NAMELESS, Photo
 from knuckle.predict.predictor import Predictor
-from knuckle.predict.track import Detector
 
 STAGES: Final = ("decode", "detect", "crop", "network", "draw", "whole")
 
@@ -111,7 +111,7 @@ def _one_by_one(
 def _boxes(image: UInt8[np.ndarray, "h w 3"], boxes: Boxes, detector: Detector | None) -> Boxes:
     if detector is None:
         return boxes
-    found = detector(image).box
+    found = detect_in(image, detector, "the frame").box
     return found if len(found) else boxes
 
 

@@ -216,7 +216,7 @@ def _to_srgb(light: Float32[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w 3"]:
     height, width, _ = light.shape
     # One pass that rounds to the nearest step and cuts off what is beyond the curve, which ends where 16 bits do.
     scale = (_CURVE_STEPS - 1) / _BRIGHTEST
-    steps = cv2.multiply(light.reshape(height, 3 * width), scale, dtype=cv2.CV_16U)
+    steps = cv2.multiply(light.reshape(height, 3 * width), scale, dtype=cv2.CV_16U)  # type: ignore[call-overload]
     return np.asarray(_srgb_curve().take(np.asarray(steps))).reshape(light.shape)
 
 

@@ -320,7 +320,7 @@ def _shade(model: SkinModel, scene: _Scene, surface: _Surface, fragments: Fragme
     columns = torch.stack(interpolate(surface.table.flatten(0, 1), corners, weights).unbind(1))
     albedo, ambient, skin = columns[9:12], columns[12:15], SkinMap(*columns[18:27])
     strengths = (material.mottling, material.wrinkles, material.creases, material.veins, *material.offset.unbind(1))
-    strength = DetailStrength(*(column[hand] for column in strengths), surface.pixel[hand])
+    strength = DetailStrength._make([*(column[hand] for column in strengths), surface.pixel[hand]])
 
     marks = detail(skin, model.handlength, strength)
     albedo.mul_(marks.shade)
@@ -348,7 +348,8 @@ def _shade(model: SkinModel, scene: _Scene, surface: _Surface, fragments: Fragme
     lamp_color = lighting.colors[:, 0][hand].unbind(1)
     light = torch.zeros_like(n_l)
     if bool(lighting.colors[:, 0].any()):
-        light = lit(surface.shadows.flatten(), hand, *columns[15:18], lighting.softness[hand])
+        x, y, nearness = columns[15:18].unbind()
+        light = lit(surface.shadows.flatten(), hand, x, y, nearness, lighting.softness[hand])
     if scene.lamp is not None:
         light.mul_(1 - columns[28])
     if jewels is not None:
@@ -445,8 +446,8 @@ def _add_gleam(
     """Add what metal mirrors, in place."""
     at = jewels.at
     hand, part = some(hand, at), light.index_select(0, at)
-    seen = ([some(column, at) for column in columns] for columns in (normal, view, lamp))
+    facing, seen, lit_from = ([some(column, at) for column in columns] for columns in (normal, view, lamp))
     arriving = [some(column, at) * part for column in lamp_color]
     surroundings = (lighting.sky[hand], lighting.ground[hand], lighting.up[hand])
-    for channel, own in zip(channels, gleam(jewels, *seen, arriving, surroundings), strict=True):
+    for channel, own in zip(channels, gleam(jewels, facing, seen, lit_from, arriving, surroundings), strict=True):
         channel.index_add_(0, at, own)

@@ -63,7 +63,7 @@ def write_card(path: Path, card: Card) -> Path:
     Raises:
         ValueError: a file of metrics is missing or no report of `knuckle evaluate`.
     """
-    text = "\n".join(_lines(card))
+    text = "\n".join(line.rstrip() for part in _lines(card) for line in part.split("\n"))
     old = path.read_text(encoding="utf-8") if path.is_file() else ""
     below = old.split(MARKER, 1)[1] if MARKER in old else BELOW
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -101,9 +101,10 @@ def main() -> None:
     arguments = parser.parse_args()
     rule = read_model(weights_file(arguments.run)).spec.rule
     if arguments.data is None:
-        crops = rendered_crops(rule, arguments.crops)
+        crops, looked_at = rendered_crops(rule, arguments.crops), "rendered hands"
     else:
         crops = labelled_crops(rule, read(arguments.data), arguments.crops)
+        looked_at = f"hands of {arguments.data.parent.name}/{arguments.data.name}"
     try:
         model, moved, found = ship(arguments.run, arguments.name, arguments.assets, crops)
         card = write_card(
@@ -115,7 +116,9 @@ def main() -> None:
                 model=model,
                 rounding=moved._asdict(),
                 verification=found,
-                verified_on="rendered hands" if arguments.data is None else f"hands of {arguments.data.name}",
+                verified_on="rendered hands"
+                if arguments.data is None
+                else f"hands of {arguments.data.parent.name}/{arguments.data.name}",
                 metrics=dict(entry.split("=", 1) for entry in arguments.metrics),
             ),
         )

@@ -77,6 +77,7 @@ def test_the_card_tells_what_the_files_say_and_keeps_what_was_written_by_hand(ru
     ):
         assert expected in text
     assert "/home/me" not in text
+    assert not [line for line in text.splitlines() if line != line.rstrip()]
     assert "| test |" not in text, "an empty part says nothing"
     path.write_text(text.replace("To be written: what it gets wrong", "It takes feet for hands"))
     again = card_of(run, tmp_path / "assets", path, {})

@@ -116,9 +116,7 @@ def main() -> None:
                 model=model,
                 rounding=moved._asdict(),
                 verification=found,
-                verified_on="rendered hands"
-                if arguments.data is None
-                else f"hands of {arguments.data.parent.name}/{arguments.data.name}",
+                verified_on=looked_at,
                 metrics=dict(entry.split("=", 1) for entry in arguments.metrics),
             ),
         )

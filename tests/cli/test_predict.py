@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,24 @@ HAND = ([[20.0, 10.0, 64.0, 54.0]], [0.75])
 
 def predict(*arguments: str, code: int = 0) -> None:
     assert main(["predict", *arguments, "--model", "m"]) == code
+
+
+def test_without_a_place_to_write_the_hands_are_listed(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = sorted(place.rglob("*"))
+    predict("photos/v0", "--boxes", "full")
+    header, _, *lines = capsys.readouterr().out.splitlines()
+    assert header.split("  ")[0] == "photo"
+    assert [line.split()[0] for line in lines[:3]] == [f"photos/v0/{n}.png" for n in (0, 2, 4)]
+    assert lines[0].split()[1:6] == ["-0", "-0", "80", "60", "-"]
+    assert sorted(place.rglob("*")) == before
+
+
+def test_too_many_photos_are_not_listed(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pictures = importlib.import_module("knuckle.cli.predict")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pictures, "MOST_LISTED", 5)
+        predict("photos", "--boxes", "full", code=2)
+    assert "6 photos are too many to list: give --out FILE" in capsys.readouterr().err
 
 
 def test_a_folder_becomes_a_table_and_pictures(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -133,18 +152,18 @@ def test_when_no_photo_can_be_used_the_run_has_failed(place: Path, capsys: pytes
 def test_ctrl_c_says_how_to_go_on(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    forward = Centroid.forward
+    features_of = Centroid.features_of
 
     def stops_at_the_second_batch(self: Centroid, images: Any) -> Any:
         if len(self.batches) == 1:
             raise KeyboardInterrupt
-        return forward(self, images)
+        return features_of(self, images)
 
-    monkeypatch.setattr(Centroid, "forward", stops_at_the_second_batch)
+    monkeypatch.setattr(Centroid, "features_of", stops_at_the_second_batch)
     options = ["photos", "--boxes", "full", "--out", "x.csv", "--batch", "2"]
     predict(*options, code=130)
     assert "x.csv.partial; the same command with --resume goes on." in capsys.readouterr().err
-    monkeypatch.setattr(Centroid, "forward", forward)
+    monkeypatch.setattr(Centroid, "features_of", features_of)
     predict(*options, "--resume")
     assert capsys.readouterr().out.splitlines()[2].split()[:2] == ["6", "6"]
     assert len(knuckle.read("x.csv")) == 6
@@ -222,16 +241,16 @@ def test_boxes_of_a_videos_first_frame_come_from_a_file(clip: Path, capsys: pyte
 def test_a_camera_runs_until_ctrl_c(
     clip: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    real, forward, looks = cv2.VideoCapture, Glow.forward, list[int]()
+    real, features_of, looks = cv2.VideoCapture, Glow.features_of, list[int]()
     monkeypatch.setattr(cv2, "VideoCapture", lambda name, *_: real(str(clip)) if name != 0 else real())
 
     def stops_after_three(self: Glow, images: Any) -> Any:
         looks.append(1)
         if len(looks) > 3:
             raise KeyboardInterrupt
-        return forward(self, images)
+        return features_of(self, images)
 
-    monkeypatch.setattr(Glow, "forward", stops_after_three)
+    monkeypatch.setattr(Glow, "features_of", stops_after_three)
     predict("--camera", "2", "--boxes", "full", "--out", "x.csv")
     assert len(knuckle.read("x.csv")) == 3
     assert "what was found until then is written" in capsys.readouterr().err

@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import typer
 
 from knuckle.cli.console import print_table, progress, say
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from knuckle.formats.problems import OnBad
+    from knuckle.hands import Hands
     from knuckle.predict import Predictor
     from knuckle.predict.files import BoxesByImage
     from knuckle.predict.sinks import Output
     from knuckle.predict.video import Video
 
-SHOWN_PROBLEMS = 10
+SHOWN_PROBLEMS: Final = 10
+MOST_LISTED: Final = 1000
+"""Photos whose hands are listed on the terminal."""
+NO_ANSWER: Final = "-"
 
 
 def predict(
@@ -81,8 +88,11 @@ def predict(
 ) -> None:
     """Find the keypoints of hands in photos, or follow them through a video.
 
-    Every photo's result is on disk before the next batch begins, memory does not grow with the number
-    of photos or frames, and --resume goes on after an interruption. Photos that cannot be used are counted and listed.
+    Without --out and --draw the hands are listed, a line each. With them every photo's result is on disk before
+    the next batch begins, memory does not grow with the number of photos or frames, and --resume goes on after
+    an interruption. Photos that cannot be used are counted and listed.
+
+    Example: knuckle predict photo.jpg
 
     Example: knuckle predict photos --model runs/first --out hands.csv --draw drawn
 
@@ -98,7 +108,7 @@ def predict(
         raise ValueError("nothing to look at: give photos, folders, a video, or --camera N.")
     if moving and len(sources) + (camera is not None) > 1:
         raise ValueError("one video or camera at a time, and no photos beside it.")
-    if out is None and draw is None:
+    if out is None and draw is None and moving:
         raise ValueError("nothing would be kept: give --out FILE for keypoints, --draw for pictures, or both.")
     output = None if out is None else Output.of(out, file_format)
     settings = {"model": model, "preset": preset, "boxes": boxes, "flip test": flip_test}
@@ -141,6 +151,12 @@ def _predict_photos(
     from knuckle.predict.sources import find_images
 
     images = find_images(sources, leave_out=draw)
+    listed = output is None and draw is None
+    if listed and len(images) > MOST_LISTED:
+        raise ValueError(
+            f"{len(images)} photos are too many to list: give --out FILE for keypoints, --draw for pictures, or both."
+        )
+    found: list[Hands] = []
     pictures = None if draw is None else picture_paths(images, draw)
     places: BoxesByImage = None
     if boxes is not None:
@@ -159,6 +175,7 @@ def _predict_photos(
                 resume=resume,
                 on_bad=on_bad,
                 progress=update,
+                watch=found.append if listed else None,
             )
     except KeyboardInterrupt:
         if output is not None:
@@ -167,6 +184,9 @@ def _predict_photos(
     if tally.images == 0:
         raise ValueError(f"none of the {len(images)} photos can be used; the first: {tally.skipped[0]}")
     speed = tally.new / (time.perf_counter() - start)
+    if listed:
+        _print_hands(found)
+        say("--out hands.csv writes the keypoints, --draw FOLDER draws them.")
     print_table(
         ("photos", "hands", "photos without hands" if boxes is None else "photos without boxes", "skipped", "photos/s"),
         [(tally.images, tally.hands, tally.without_boxes, len(tally.skipped), speed)],
@@ -179,6 +199,31 @@ def _predict_photos(
         say(f"skipped: {problem}")
     if len(tally.skipped) > SHOWN_PROBLEMS:
         say(f"and {len(tally.skipped) - SHOWN_PROBLEMS} more; --on-bad stop ends at the first one.")
+
+
+def _print_hands(found: Sequence[Hands]) -> None:
+    """A line a hand: where it is, and what else the model says of it."""
+    from knuckle.formats.records import SIDE_NAMES
+
+    rows = [
+        (
+            str(hands.image[row]),
+            " ".join(f"{edge:.0f}" for edge in hands.box[row]),
+            _percent(hands.score, row),
+            SIDE_NAMES.get(int(hands.side[row]), NO_ANSWER),
+            _percent(hands.side_probability, row),
+            _percent(None if hands.confidence is None else hands.confidence.mean(axis=1), row),
+        )
+        for hands in found
+        for row in range(len(hands))
+    ]
+    print_table(
+        ("photo", "box x1 y1 x2 y2", "hand", "side", "side's probability", "points within 5 % of the box"), rows
+    )
+
+
+def _percent(column: NDArray[np.float32] | None, row: int) -> str:
+    return NO_ANSWER if column is None or not column[row] >= 0 else f"{column[row]:.0%}"
 
 
 def _predict_video(

@@ -37,12 +37,13 @@ def predict_files(
     resume: bool = False,
     on_bad: OnBad = "skip",
     progress: Callable[[int], object] | None = None,
+    watch: Callable[[Hands], object] | None = None,
 ) -> tuple[Tally, list[str]]:
     """Predict photos and write every result down at once.
 
     Memory does not grow with the number of photos, apart from their paths. Whatever ends the run
     early leaves the output's journal, and a run that resumes looks only at the photos that are
-    missing there. Without an output only pictures are drawn.
+    missing there. Without an output nothing is kept but the pictures that are drawn.
 
     Args:
         predictor: the model.
@@ -54,6 +55,7 @@ def predict_files(
         resume: go on with the output's journal where there is one.
         on_bad: "skip" goes on after a photo that cannot be used and writes the reason down; "stop" raises.
         progress: called after every photo with the number of photos done, those of the journal included.
+        watch: called with the hands of every photo that this run looks at.
 
     Returns:
         What was met, earlier parts of a resumed run included, and one sentence for each thing that
@@ -68,18 +70,25 @@ def predict_files(
         for entry in _entries(predictor, images, boxes, Path(), pictures, on_bad):
             tally.add(entry)
             _report(progress, tally)
+            _show(watch, entry)
         return tally, []
     with Journal(output.journal, {**settings, "format": output.kind}, resume=resume) as journal:
         rest = [image for image in images if name_from(output.root, image) not in journal.done]
         for entry in _entries(predictor, rest, boxes, output.root, pictures, on_bad):
             journal.add(entry)
             _report(progress, journal.tally)
+            _show(watch, entry)
     return journal.tally, output.finish()
 
 
 def _report(progress: Callable[[int], object] | None, tally: Tally) -> None:
     if progress is not None:
         progress(tally.images + len(tally.skipped))
+
+
+def _show(watch: Callable[[Hands], object] | None, entry: Entry) -> None:
+    if watch is not None:
+        watch(entry.hands)
 
 
 def _entries(

@@ -36,7 +36,7 @@ def test_engines_are_measured_apart_and_written_down(place: Path, capsys: pytest
     assert main(["benchmark", *arguments]) == 0
     title, header, _, first, second = capsys.readouterr().out.splitlines()
     assert title.startswith("Milliseconds a frame, median / 95th percentile, on ")
-    assert header.split() == ["model", "engine", "threads", "decode", "crop", "network", "draw", "whole"]
+    assert header.split() == ["model", "engine", "threads", "decode", "detect", "crop", "network", "draw", "whole"]
     assert first.split()[:3] == ["m.onnx", "onnxruntime", "1"]
     assert second.split()[:3] == ["m.safetensors", "torch", "1"]
     content = json.loads(Path("speed/x.json").read_text())

@@ -12,6 +12,7 @@ import pytest
 
 import knuckle
 from knuckle.cli import main
+from knuckle.predict import shipped
 
 
 def report(capsys: pytest.CaptureFixture[str]) -> dict[str, str]:
@@ -34,8 +35,12 @@ def test_versions_and_devices_are_shown(capsys: pytest.CaptureFixture[str]) -> N
 def test_shipped_models_are_listed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    doctor = importlib.import_module("knuckle.cli.doctor")
+    assert doctor.ASSETS == shipped.ASSETS
+    assert doctor.MODELS.keys() == {*shipped.SHIPPED, "detector"}
+    assert doctor.MODELS["light"] == (shipped.ONNX, shipped.SAFETENSORS)
     (tmp_path / "light.onnx").write_bytes(b"0" * 1_234_567)
-    monkeypatch.setattr(importlib.import_module("knuckle.cli.doctor"), "ASSETS", tmp_path)
+    monkeypatch.setattr(doctor, "ASSETS", tmp_path)
     found = report(capsys)
     assert found["light"] == "light.onnx 1.2 MB"
     assert found["accurate"] == "not in this version"

@@ -150,7 +150,7 @@ def test_a_model_without_a_hand_head_has_no_such_outputs(tmp_path: Path) -> None
     model = stored("heatmap", width=8)
     export_onnx(model, tmp_path / "m.onnx")
     loaded = load_onnx(tmp_path / "m.onnx", "cpu")
-    assert set(loaded.engine.outputs(noise(2), False)) == {"xy_crop"}
+    assert set(loaded.engine.outputs(noise(2), False)) == {"xy_crop", "covariance_crop"}
     points = loaded.engine.find(noise(2), True)
     assert (points.score, points.left) == (None, None)
     engine = TorchEngine(model.method)

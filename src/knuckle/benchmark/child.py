@@ -31,6 +31,7 @@ class Case:
         repeats: frames that are timed.
         warm_up: frames before them.
         flip_test: whether it is on.
+        detect: whether the detector looks for boxes.
     """
 
     file: str
@@ -40,6 +41,7 @@ class Case:
     repeats: int
     warm_up: int
     flip_test: bool
+    detect: bool
 
 
 def measure_apart(case: Case) -> dict[str, Timing]:
@@ -78,7 +80,8 @@ def measure(case: Case) -> dict[str, Timing]:
         (Path(name), None if boxes is None else np.array(boxes, dtype=np.float32).reshape(-1, 4))
         for name, boxes in case.frames
     ]
-    return time_stages(predictor, frames, repeats=case.repeats, warm_up=case.warm_up, detector=predictor.detector)
+    detector = predictor.detector if case.detect else None
+    return time_stages(predictor, frames, repeats=case.repeats, warm_up=case.warm_up, detector=detector)
 
 
 if __name__ == "__main__":

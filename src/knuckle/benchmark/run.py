@@ -89,6 +89,7 @@ def measure_all(
     repeats: int,
     warm_up: int,
     flip_test: bool = False,
+    detect: bool = True,
     progress: Callable[[int], object] | None = None,
 ) -> list[Result]:
     """The timings of every variant with every number of threads, each in a process of its own, one after the other.
@@ -101,7 +102,7 @@ def measure_all(
     for variant in found:
         for count in threads:
             if variant.file is not None:
-                case = Case(str(variant.file), variant.engine, count, given, repeats, warm_up, flip_test)
+                case = Case(str(variant.file), variant.engine, count, given, repeats, warm_up, flip_test, detect)
                 results.append(Result(variant.model, variant.engine, count, measure_apart(case)))
             if progress is not None:
                 progress(len(results))

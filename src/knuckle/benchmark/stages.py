@@ -65,7 +65,7 @@ def time_stages(
         frames: photos and their boxes.
         repeats: frames that are timed.
         warm_up: frames before them, which are not: first calls choose kernels and fill caches.
-        detector: what finds boxes; the given ones are used then only where it finds none.
+        detector: what looks for boxes; those that it finds count where none are given.
 
     Raises:
         ValueError: a photo cannot be read.
@@ -112,7 +112,7 @@ def _boxes(image: UInt8[np.ndarray, "h w 3"], boxes: Boxes, detector: Detector |
     if detector is None:
         return boxes
     found = detect_in(image, detector, "the frame").box
-    return found if len(found) else boxes
+    return boxes if boxes is not None or not len(found) else found
 
 
 def _predict(predictor: Predictor, image: UInt8[np.ndarray, "h w 3"], boxes: Boxes) -> Hands:

@@ -74,7 +74,14 @@ def benchmark(
         found = [variant for model in models or ["light"] for variant in variants(model, engines, folder)]
         with progress(len(found) * len(counts), "measurements") as update:
             results = measure_all(
-                found, frames, counts, repeats=repeats, warm_up=warm_up, flip_test=flip_test, progress=update
+                found,
+                frames,
+                counts,
+                repeats=repeats,
+                warm_up=warm_up,
+                flip_test=flip_test,
+                detect=boxes is None,
+                progress=update,
             )
     missing = [variant.missing for variant in found if variant.missing]
     if out is not None:

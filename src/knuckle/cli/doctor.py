@@ -7,14 +7,24 @@ import os
 import platform
 import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
 
+import knuckle
 from knuckle.benchmark.machine import usable_cores
 from knuckle.cli.console import print_table
-from knuckle.predict.shipped import ASSETS, ONNX, SAFETENSORS, SHIPPED
 
 Row = tuple[str, str]
 
-ABSENT = "not installed"
+ABSENT: Final = "not installed"
+
+# As in knuckle.predict.shipped, which a broken installation cannot import.
+ASSETS: Final = Path(knuckle.__file__).parent / "predict" / "assets"
+MODELS: Final = {
+    "light": (".onnx", ".safetensors"),
+    "accurate": (".onnx", ".safetensors"),
+    "detector": (".onnx",),
+}
 
 
 def doctor() -> None:
@@ -34,7 +44,7 @@ def doctor() -> None:
         ("openvino", _version("openvino")),
     ]
     print_table(("what", "found"), rows)
-    print_table(("model", "files"), [(name, _files(name)) for name in SHIPPED], title="\nModels that came with it")
+    print_table(("model", "files"), list(_models()), title="\nModels that came with it")
     print_table(("extra", "state"), list(_extras()), title="\nExtras")
 
 
@@ -55,11 +65,12 @@ def _version(package: str) -> str:
         return ABSENT
 
 
-def _files(name: str) -> str:
-    """The files of a shipped model with their sizes."""
-    files = [ASSETS / f"{name}{suffix}" for suffix in (ONNX, SAFETENSORS)]
-    found = [f"{file.name} {file.stat().st_size / 1e6:.1f} MB" for file in files if file.is_file()]
-    return ", ".join(found) or "not in this version"
+def _models() -> Iterator[Row]:
+    """The files of each shipped model with their sizes."""
+    for name, suffixes in MODELS.items():
+        files = [ASSETS / f"{name}{suffix}" for suffix in suffixes]
+        found = [f"{file.name} {file.stat().st_size / 1e6:.1f} MB" for file in files if file.is_file()]
+        yield name, ", ".join(found) or "not in this version"
 
 
 def _cv2() -> str:

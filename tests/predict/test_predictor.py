@@ -16,7 +16,9 @@ from knuckle.geometry import Alignment, CropRule
 from knuckle.hands import VISIBLE
 from knuckle.metrics import epe
 from knuckle.predict import Predictor
+from knuckle.predict.engine import Engine
 from knuckle.predict.photos import FULL, Photo
+from knuckle.predict.points import CropPoints
 from knuckle.predict.torch_engine import TorchEngine
 from tests.predict.centroid import COVARIANCE_CROP, Centroid, light_at, save_rgb
 
@@ -25,6 +27,29 @@ RULE = CropRule(size=64, padding=1.5)
 
 def predictor(*, sigma: bool = True, **options: Any) -> Predictor:
     return Predictor(Centroid(64, sigma=sigma), RULE, **options)
+
+
+class Doubting(Engine):
+    """Finds all keypoints in the middle, and takes every second crop for no hand."""
+
+    def find(self, crops: NDArray[np.uint8], flip_test: bool) -> CropPoints:
+        count = len(crops)
+        score = np.where(np.arange(count) % 2, 0.49, 0.5)
+        return CropPoints(np.full((count, 21, 2), 32.0), None, score, np.full(count, 0.25))
+
+
+def test_the_network_judges_what_the_detector_found_and_not_what_was_given() -> None:
+    boxes = np.array([(10, 10, 50, 50), (60, 10, 99, 50), (80, 60, 120, 99)], np.float32)
+
+    class Three:
+        def detect(self, images: Sequence[NDArray[np.uint8]]) -> list[tuple[Any, Any]]:
+            return [(boxes, np.array([0.9, 0.8, 0.7], np.float32)) for _ in images]
+
+    model = Predictor(Doubting(), CropRule(size=64), detector=Three())
+    found = model.predict(light_at((60, 50)))
+    np.testing.assert_array_equal(found.box, boxes[[0, 2]])
+    np.testing.assert_array_equal(found.score, [0.5, 0.5])
+    assert len(model.predict(light_at((60, 50)), boxes)) == 3
 
 
 @pytest.mark.parametrize("alignment", ["center", "corner"])

@@ -18,6 +18,7 @@ from knuckle.predict.detector import Detector, detect_in
 from knuckle.predict.engine import Engine
 from knuckle.predict.photos import NAMELESS, ImageLike, Photo, photos
 from knuckle.predict.points import CropPoints, calibrated, sides, to_image, visibility_of
+from knuckle.predict.track import LEAST_SCORE
 from knuckle.skeleton import NUM_JOINTS
 
 if TYPE_CHECKING:
@@ -110,7 +111,8 @@ class Predictor:
             `confidence` where the model was calibrated, and then `covariance` is, too; `side`,
             `side_probability` and `score` where it has a hand head. Of a model without one, `score` is the
             detector's, and missing where boxes were given. Hands of an image that the detector found come the
-            surest first; an image on which it finds nothing has no row.
+            surest first, without those that a hand head takes for no hand (a score below 0.5); an image on which
+            none is found has no row.
 
         Raises:
             ValueError: no boxes and no detector; an image that is not RGB uint8 or cannot be read; a box without
@@ -172,6 +174,8 @@ class Predictor:
             own = slice(first, first + len(cut.boxes))
             first = own.stop
             hands = _hands(cut, {name: column[own] for name, column in columns.items()})
+            if cut.score is not None and "score" in columns:  # the network judges what the detector found
+                hands = hands[columns["score"][own] >= LEAST_SCORE]
             yield Found(cut.name, cut.size_wh, calibrated(hands, self.calibration))
 
     def _find_columns(

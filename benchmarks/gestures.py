@@ -5,7 +5,7 @@
 Labels of rendered hands whose seed the classifier was not trained on, with every factor of the renderer on and poses
 in its own mixture: exact keypoints, keypoints with noise as detectors give them, and keypoints of pictures that were
 squeezed into squares. With --model and --photos (a folder with images/ and labels.csv of finger-counting photos), also
-on what a model finds on real photos; without a detector the whole frame is one hand.
+on what a model finds on real photos: the hand that its detector is surest of.
 """
 
 from __future__ import annotations
@@ -106,15 +106,20 @@ def share(mask: NDArray[np.bool_]) -> float | None:
 
 
 def photos(folder: Path, model: str) -> dict[str, Any]:
-    """What is proposed for each finger count, on the keypoints that a model finds in the whole frame."""
+    """What is proposed for each finger count, on the surest hand that a model finds; shares are of photos with one."""
     with (folder / "labels.csv").open(newline="") as stream:
         rows = [row for row in csv.DictReader(stream) if row["class"] in COUNTS]
-    found = propose(knuckle.load(model).predict([folder / "images" / row["file"] for row in rows], boxes="full"))
-    true = np.array([COUNTS[row["class"]] for row in rows], dtype=np.int8)
+    hands = knuckle.load(model).predict([folder / "images" / row["file"] for row in rows])
+    _, surest = np.unique(hands.image, return_index=True)
+    hands = hands[surest]
+    count = {row["file"]: COUNTS[row["class"]] for row in rows}
+    found = propose(hands)
+    true = np.array([count[Path(name).name] for name in hands.image.tolist()], dtype=np.int8)
     proposed = found.gesture != UNKNOWN
     return {
         "model": model,
         "photos": len(rows),
+        "with_a_hand": len(hands),
         "proposed": share(proposed),
         "right_of_proposed": share((found.gesture == true)[proposed]),
         "likeliest_right": share(found.likeliest == true),

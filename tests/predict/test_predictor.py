@@ -16,6 +16,7 @@ from knuckle.geometry import Alignment, CropRule
 from knuckle.hands import VISIBLE
 from knuckle.metrics import epe
 from knuckle.predict import Predictor
+from knuckle.predict.detector import Detections
 from knuckle.predict.engine import Engine
 from knuckle.predict.photos import FULL, Photo
 from knuckle.predict.points import CropPoints
@@ -42,8 +43,8 @@ def test_the_network_judges_what_the_detector_found_and_not_what_was_given() -> 
     boxes = np.array([(10, 10, 50, 50), (60, 10, 99, 50), (80, 60, 120, 99)], np.float32)
 
     class Three:
-        def detect(self, images: Sequence[NDArray[np.uint8]]) -> list[tuple[Any, Any]]:
-            return [(boxes, np.array([0.9, 0.8, 0.7], np.float32)) for _ in images]
+        def detect(self, images: Sequence[NDArray[np.uint8]], /) -> list[Detections]:
+            return [Detections(boxes, np.array([0.9, 0.8, 0.7], np.float32)) for _ in images]
 
     model = Predictor(Doubting(), CropRule(size=64), detector=Three())
     found = model.predict(light_at((60, 50)))

@@ -376,11 +376,13 @@ def test_what_fails_ahead_fails_where_it_is_asked_for() -> None:
 
 
 INTERRUPTED = """
-import sys, time, pickle
+import signal, sys, pickle
 from knuckle.data.loader import batches
 import numpy as np
 
 if __name__ == "__main__":
+    # A shell's background jobs, such as a whole test run, ignore Ctrl-C, and so would this child of theirs.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     source = pickle.load(open(sys.argv[1], "rb"))
     count = 0
     try:
@@ -408,5 +410,9 @@ def test_control_c_ends_the_main_process_and_its_workers_quietly(hands: Hands, t
     assert process.stdout is not None
     assert process.stdout.readline() == "running\n"
     os.killpg(process.pid, signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    try:
+        out, err = process.communicate(timeout=60)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
     assert (out, err, process.returncode) == ("interrupted\n", "", 0)

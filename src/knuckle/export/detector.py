@@ -10,22 +10,20 @@ import json
 import warnings
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 import knuckle
-from knuckle.export.onnx import OPSET, check_name
+from knuckle.export.onnx import OPSET, check_name, store_halves
 from knuckle.formats.files import replacing
 from knuckle.methods.detector import HandDetector, boxes_of
 from knuckle.predict.detector import FILE_VERSION, METADATA_KEY
-
-if TYPE_CHECKING:
-    from onnx import ModelProto
 
 _FEW = 64
 """Tensors of so few numbers are left in 32 bits."""
@@ -96,7 +94,7 @@ def export_detector(network: HandDetector, path: Path, *, side: int, least_score
                 dynamo=False,
             )
         written = onnx.load(str(temporary))
-        _store_in_16_bits(written)
+        store_halves(written, _halved)
         onnx.helper.set_model_props(written, {METADATA_KEY: json.dumps(content)})
         onnx.checker.check_model(written)
         onnx.save(written, str(temporary))
@@ -115,18 +113,6 @@ def _folded(network: HandDetector) -> HandDetector:
     return twin
 
 
-def _store_in_16_bits(model: ModelProto) -> None:
-    """Store each large tensor as float16, and a node that makes it float32 again when the file is opened."""
-    from onnx import TensorProto, helper, numpy_helper
-
-    casts = []
-    for tensor in model.graph.initializer:
-        values = numpy_helper.to_array(tensor)
-        if values.dtype != np.float32 or values.size < _FEW:
-            continue
-        name = tensor.name
-        tensor.CopyFrom(numpy_helper.from_array(values.astype(np.float16), f"{name}_16"))
-        casts.append(helper.make_node("Cast", [f"{name}_16"], [name], to=TensorProto.FLOAT))
-    nodes = [*casts, *model.graph.node]
-    del model.graph.node[:]
-    model.graph.node.extend(nodes)
+def _halved(weight: NDArray[np.generic]) -> NDArray[np.generic]:
+    """Rounded to float16, but for small tensors: the network was not rounded before, so this is where it is."""
+    return weight.astype(np.float16) if weight.dtype == np.float32 and weight.size >= _FEW else weight

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import warnings
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -76,7 +77,7 @@ def export_onnx(model: StoredModel, path: Path) -> None:
                 dynamo=False,
             )
         written = onnx.load(str(temporary))
-        _compact(written)
+        store_halves(written, compact_array)
         _give_defaults(written, defaults)
         onnx.helper.set_model_props(written, {METADATA_KEY: json.dumps(metadata_of(model))})
         onnx.checker.check_model(written)
@@ -105,13 +106,18 @@ def check_name(path: Path) -> None:
         raise ValueError(f"{path}: an ONNX file ends in .onnx; name it so.")
 
 
-def _compact(model: ModelProto) -> None:
-    """Weights that float16 holds exactly, as float16 with a cast, which run-times carry out when they load the file."""
+def store_halves(model: ModelProto, halved: Callable[[NDArray[np.generic]], NDArray[np.generic]]) -> None:
+    """Store weights as float16 with a cast back to float32, which run-times carry out when they load the file.
+
+    Args:
+        model: the graph; it is changed.
+        halved: gives a weight as float16 where it is to be stored so, else as it is.
+    """
     from onnx import TensorProto, helper, numpy_helper
 
     casts = []
     for tensor in model.graph.initializer:
-        array = compact_array(numpy_helper.to_array(tensor))
+        array = halved(numpy_helper.to_array(tensor))
         if array.dtype == np.float16 and tensor.data_type == TensorProto.FLOAT:
             name = tensor.name
             tensor.CopyFrom(numpy_helper.from_array(array, f"{name}.half"))

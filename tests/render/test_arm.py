@@ -15,7 +15,7 @@ from knuckle.render.camera import NEAREST_DEPTH
 from knuckle.render.config import Framing, SceneConfig, Sleeves
 from knuckle.render.dataset import stages
 from knuckle.render.scene import draw_scenes
-from knuckle.render.shade import SkinModel, load_skin
+from knuckle.render.skin_model import SkinModel, load_skin
 from knuckle.render.stage import Stage
 
 SIZE = 64

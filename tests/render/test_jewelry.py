@@ -13,8 +13,8 @@ from knuckle.render import SceneConfig
 from knuckle.render.dataset import stages
 from knuckle.render.jewelry import BAND_THICKNESS, CASE_THICKNESS, NO_RING, Jewelry, Jewels, draw_jewels, lift
 from knuckle.render.scene import draw_scenes
-from knuckle.render.shade import load_skin, wear_jewels
 from knuckle.render.skin import SkinMap
+from knuckle.render.skin_model import load_skin, wear_jewels
 from knuckle.render.stage import Stage, set_stage
 from knuckle.skeleton import BONES
 

@@ -15,8 +15,9 @@ from knuckle.render.camera import Camera
 from knuckle.render.jewelry import Jewelry, Jewels, draw_jewels
 from knuckle.render.light import Lighting
 from knuckle.render.scene import stack
-from knuckle.render.shade import CHUNK, Layer, load_skin, render_layer, wear_sleeves
+from knuckle.render.shade import CHUNK, Layer, render_layer
 from knuckle.render.skin import Material, rows_of, skin_tones
+from knuckle.render.skin_model import load_skin, wear_sleeves
 
 SIZE = 40
 DISTANCE = 500.0

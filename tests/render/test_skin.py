@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from knuckle.render.mesh import load_asset
-from knuckle.render.shade import load_skin
 from knuckle.render.skin import (
     DISTAL,
     MONK_TONES,
@@ -24,6 +23,7 @@ from knuckle.render.skin import (
     vertex_albedo,
     waves,
 )
+from knuckle.render.skin_model import load_skin
 from knuckle.skeleton import BONES
 
 LENGTH = 95.0

@@ -9,7 +9,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from knuckle.render.anatomy import ANGLES, pose
-from knuckle.render.shade import load_skin
+from knuckle.render.skin_model import load_skin
 from knuckle.render.solids import FOREARM, Solid, distance, hides, solids
 
 

@@ -16,7 +16,7 @@ from knuckle.hands import Hands
 from knuckle.render.config import SceneConfig
 from knuckle.render.labels import Labels
 from knuckle.render.scene import draw_scenes
-from knuckle.render.shade import load_skin
+from knuckle.render.skin_model import load_skin
 from knuckle.render.stage import Stage, set_stage
 from knuckle.render.whole import draw_wholes
 

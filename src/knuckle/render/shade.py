@@ -9,16 +9,13 @@ worked on, as columns of one long vector over the whole batch.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import lru_cache
 from typing import Final, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float32, Int64
 from torch import Tensor
 
-from knuckle.render.arm import STATIONS, Arm, arm_of, straight_arm
-from knuckle.render.jewelry import NO_RING, Jewels, Worn, first_phalanges, gleam, lift, worn
+from knuckle.render.jewelry import NO_RING, Jewels, Worn, gleam, worn
 from knuckle.render.light import (
     Lighting,
     ShadowMap,
@@ -32,7 +29,6 @@ from knuckle.render.light import (
     shine,
     unit,
 )
-from knuckle.render.mesh import HandAsset, load_asset
 from knuckle.render.raster import (
     Coverage,
     Fragments,
@@ -47,20 +43,15 @@ from knuckle.render.skin import (
     DetailStrength,
     Material,
     SkinMap,
-    continued,
     detail,
-    rest_keypoints,
     rows_of,
-    skin_map,
     some,
     vertex_albedo,
 )
-from knuckle.skeleton import BONES
+from knuckle.render.skin_model import SkinModel
 
 SAME_SURFACE: Final = 0.988
 """Samples of a pixel whose inverse depth is at least this part of the nearest one's are shaded as one."""
-CLOTH_THICKNESS: Final = 4.0
-"""mm by which a sleeve stands off the skin."""
 SUBSURFACE: Final = (0.32, 0.15, 0.10)
 """How far light wraps around skin in red, green, blue; it scatters furthest in red (Jensen et al., SIGGRAPH
 2001, "A practical model for subsurface light transport", table 2: skin)."""
@@ -83,84 +74,6 @@ class Layer(NamedTuple):
     """1 / mm of the nearest surface in each pixel, 0 where there is none."""
     samples: Float32[Tensor, "B 2H 2W"]
     """The same at each sample. Sample (u, v) lies at pixel (u / 2 - 1/4, v / 2 - 1/4)."""
-
-
-@dataclass(frozen=True)
-class SkinModel:
-    """A hand's mesh, continued by its arm, with everything about its surface that does not change with the pose.
-
-    Attributes:
-        asset: the mesh, whose vertices come first.
-        arm: what continues it.
-        faces: triangles of both.
-        skin: where each vertex lies on the hand at rest.
-        bone: along which each vertex lies.
-        phalanges: the finger on whose first phalanx each triangle lies (`jewelry.first_phalanges`).
-        parents: of the bones.
-        handlength: from the wrist to the middle knuckle at rest, mm.
-    """
-
-    asset: HandAsset
-    arm: Arm
-    faces: Int64[Tensor, "F 3"]
-    skin: SkinMap
-    bone: Int64[Tensor, " V"]
-    phalanges: Int64[Tensor, " F"]
-    parents: Int64[Tensor, " 20"]
-    handlength: float
-
-
-@lru_cache(maxsize=8)
-def load_skin(device: torch.device | str = "cpu") -> SkinModel:
-    """The baked hand's skin on a device, made once for each device. Its tensors are shared: do not write to them."""
-    asset = load_asset(device)
-    arm = arm_of(asset)
-    skin, bone = skin_map(asset)
-    skin = continued(skin, arm.end, straight_arm(arm, asset.vertices).reshape(len(STATIONS), -1, 3))
-    faces = torch.cat([asset.faces, arm.faces])
-    bone = torch.cat([bone, bone[arm.end].repeat(len(STATIONS))])
-    return SkinModel(
-        asset=asset,
-        arm=arm,
-        faces=faces,
-        skin=skin,
-        bone=bone,
-        phalanges=first_phalanges(bone, faces),
-        parents=torch.tensor([parent for parent, _ in BONES], device=asset.device),
-        handlength=float(rest_keypoints(asset)[9].norm()),
-    )
-
-
-def wear_sleeves(
-    model: SkinModel,
-    vertices: Float32[Tensor, "B V 3"],
-    normals: Float32[Tensor, "B V 3"],
-    sleeve: Float32[Tensor, " B"],
-) -> Float32[Tensor, "B V 3"]:
-    """The vertices with those under a sleeve moved out to the cloth; to be done before they are projected.
-
-    Args:
-        model: the hand.
-        vertices: with or without those of the arm; in any space.
-        normals: outward, in the same space.
-        sleeve: mm from the wrist to the sleeve's end, infinity without one.
-    """
-    along = -model.skin.y[: vertices.shape[1]]
-    under = (along - sleeve[:, None] + 3.0).clamp(0, CLOTH_THICKNESS)
-    return vertices + normals * under[..., None]
-
-
-def wear_jewels(
-    model: SkinModel,
-    vertices: Float32[Tensor, "B V 3"],
-    normals: Float32[Tensor, "B V 3"],
-    jewels: Jewels,
-    sleeve: Float32[Tensor, " B"],
-) -> Float32[Tensor, "B V 3"]:
-    """The vertices with those under a watch or a bracelet moved out to it, where no sleeve covers it."""
-    wearing = (jewels.band < torch.inf).nonzero()[:, 0]
-    moved = normals[wearing] * lift(rows_of(jewels, wearing), model.skin, sleeve[wearing])[..., None]
-    return vertices.index_add(0, wearing, moved)
 
 
 def render_layer(

@@ -30,7 +30,8 @@ from knuckle.render.occluders import Occluder
 from knuckle.render.raster import rasterize
 from knuckle.render.scene import NUM_SHAPES, Factor, Figure, Scene, figure_solids, generator, stack, to_device
 from knuckle.render.sensor import expose, to_linear
-from knuckle.render.shade import Layer, SkinModel, render_layer, wear_jewels, wear_sleeves
+from knuckle.render.shade import Layer, render_layer
+from knuckle.render.skin_model import SkinModel, wear_jewels, wear_sleeves
 
 PALMAR: Final = np.array([0.0, 0.0, 1.0])
 """Where the palm faces in hand space (`mesh`)."""

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from knuckle.render import poses
 from knuckle.render.anatomy import LIMITS, clamp_to_limits
-from knuckle.render.bones import bend, keypoints
+from knuckle.render.bones import bend
 from knuckle.render.collision import penetration
 from knuckle.render.gestures import TEMPLATES, nearest_gesture
 from knuckle.render.poses import MAX_PENETRATION_MM, PoseMix, parse_gestures, sample_poses
@@ -23,7 +23,7 @@ ONLY_GESTURES = PoseMix(gesture=1, interpolation=0, synergy=0)
 
 
 def recovered(angles: np.ndarray) -> np.ndarray:
-    return nearest_gesture(keypoints(torch.from_numpy(angles)).numpy())
+    return nearest_gesture(bend(torch.from_numpy(angles)).keypoints.numpy())
 
 
 def test_a_hand_is_the_same_in_any_batch_and_order() -> None:

@@ -15,11 +15,13 @@ Letters in shapes: B hands in a batch, V vertices, K = 21 keypoints.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from functools import lru_cache
+from typing import Final, NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from knuckle.render.mesh import BONES, HandAsset
@@ -116,6 +118,20 @@ class Posed:
     rotations: Float[Tensor, "B bones 3 3"]
 
 
+class PosedBones(NamedTuple):
+    """The bones of right hands in hand space, millimetres.
+
+    Attributes:
+        rotations: (B, bones, 3, 3) from each bone's rest orientation to its posed one.
+        heads: (B, bones, 3) where each bone begins.
+        keypoints: (B, K, 3) as in `Posed`.
+    """
+
+    rotations: Float[Tensor, "B bones 3 3"]
+    heads: Float[Tensor, "B bones 3"]
+    keypoints: Float[Tensor, "B K 3"]
+
+
 def _lead_table() -> Float[Tensor, "4 4"]:
     """How many degrees straighter finger i may be than finger j, through all fingers between them."""
     table = torch.zeros(4, 4)
@@ -179,51 +195,90 @@ def cupping(mcp: Float[Tensor, "B 4"]) -> Float[Tensor, "B 2"]:
 # the side towards which it bends. A pose turns these frames; what carries a rest frame over into the posed one turns
 # the skin. Bones of the palm have hand space itself as their frame, so that zero angles mean straight and flat.
 
-_PARENTS: Final = (-1, 0, 1, 2, 0, 4, 5, 0, 7, 8, 16, 10, 11, 17, 13, 14, 0, 0, 0, 18)
+_PARENTS: Final = (0, 0, 1, 2, 0, 4, 5, 0, 7, 8, 16, 10, 11, 17, 13, 14, 0, 0, 0, 18)
 _PIVOTS: Final = (*range(18), 0, 18)  # the forearm turns about the wrist, its half at the elbow about its middle
-_ORDER: Final = (16, 17, *range(1, 16), 18, 19)  # parents first
 _DISTAL: Final = (3, 6, 9, 12, 15)
 _KEYPOINT_ROWS: Final = (0, *(row for f in range(5) for row in (1 + 3 * f, 2 + 3 * f, 3 + 3 * f, len(BONES) + f)))
+_THUMB_BASE: Final = 1
+
+_LEVELS: Final = ((1, 4, 7, 16, 17, 18), (2, 5, 8, 10, 13, 19), (3, 6, 9, 11, 14), (12, 15))
+"""The bones by their number of ancestors beside the palm (bone 0): what a level needs, the ones before it give."""
+_ROWS: Final = (0, *(bone for level in _LEVELS for bone in level))
+"""The bones in the order of their levels."""
+
+_RING_CUP: Final = len(ANGLES)
+_LITTLE_CUP: Final = len(ANGLES) + 1
+"""Columns after the angles: `cupping`."""
 
 
-def _turn(axis: int, degrees: Float[Tensor, " B"]) -> Float[Tensor, "B 3 3"]:
-    """Rotations about x, y or z (axis 0, 1, 2), right-handed."""
-    radians = torch.deg2rad(degrees)
-    cosine, sine = radians.cos(), radians.sin()
-    zero, one = torch.zeros_like(cosine), torch.ones_like(cosine)
-    rows = (
-        (one, zero, zero, zero, cosine, -sine, zero, sine, cosine),
-        (cosine, zero, sine, zero, one, zero, -sine, zero, cosine),
-        (cosine, -sine, zero, sine, cosine, zero, zero, zero, one),
-    )[axis]
-    return torch.stack(rows, 1).reshape(-1, 3, 3)
-
-
-def _local_turns(asset: HandAsset, angles: Float[Tensor, "B 24"]) -> dict[int, Float[Tensor, "B 3 3"]]:
-    """How the frame of each moving bone stands in its parent's frame."""
-    angle = dict(zip(ANGLES, angles.unbind(1), strict=True))
-    ring_cup, little_cup = cupping(angles[:, MCP]).unbind(1)
-    turns = {
-        16: _turn(0, ring_cup),
-        17: _turn(0, little_cup) @ _turn(1, CUPPING_TURN * little_cup),
-        1: asset.bone_frames[1].expand(len(angles), 3, 3)
-        @ _turn(2, -angle["thumb_cmc_abduction"])
-        @ _turn(0, angle["thumb_cmc_flexion"])
-        @ _turn(1, angle["thumb_cmc_rotation"]),
-        2: _turn(0, angle["thumb_mcp_flexion"]),
-        3: _turn(0, angle["thumb_ip_flexion"]),
-        18: _turn(0, -angle["wrist_flexion"])
-        @ _turn(2, -angle["wrist_deviation"])
-        @ _turn(1, angle["forearm_pronation"] / 2),
-        19: _turn(1, angle["forearm_pronation"] / 2),
-    }
+def _turn_table() -> tuple[tuple[int, int, int, int, float], ...]:
+    """Which turns make up the way from each bone's parent to it: bone, place in the product of three, axis (x, y or
+    z), column of the angles, factor.
+    """
+    at = {name: column for column, name in enumerate(ANGLES)}
+    turns = [
+        (16, 0, 0, _RING_CUP, 1.0),
+        (17, 0, 0, _LITTLE_CUP, 1.0),
+        (17, 1, 1, _LITTLE_CUP, CUPPING_TURN),
+        (_THUMB_BASE, 0, 2, at["thumb_cmc_abduction"], -1.0),
+        (_THUMB_BASE, 1, 0, at["thumb_cmc_flexion"], 1.0),
+        (_THUMB_BASE, 2, 1, at["thumb_cmc_rotation"], 1.0),
+        (2, 0, 0, at["thumb_mcp_flexion"], 1.0),
+        (3, 0, 0, at["thumb_ip_flexion"], 1.0),
+        (18, 0, 0, at["wrist_flexion"], -1.0),
+        (18, 1, 2, at["wrist_deviation"], -1.0),
+        (18, 2, 1, at["forearm_pronation"], 0.5),
+        (19, 0, 1, at["forearm_pronation"], 0.5),
+    ]
     for row, finger in enumerate(("index", "middle", "ring", "little")):
         first = 4 + 3 * row
-        flexion = _turn(0, angle[f"{finger}_mcp_flexion"])
-        turns[first] = _turn(2, -angle[f"{finger}_mcp_abduction"]) @ flexion
-        turns[first + 1] = _turn(0, angle[f"{finger}_pip_flexion"])
-        turns[first + 2] = _turn(0, angle[f"{finger}_dip_flexion"])
-    return turns
+        turns += [
+            (first, 0, 2, at[f"{finger}_mcp_abduction"], -1.0),
+            (first, 1, 0, at[f"{finger}_mcp_flexion"], 1.0),
+            (first + 1, 0, 0, at[f"{finger}_pip_flexion"], 1.0),
+            (first + 2, 0, 0, at[f"{finger}_dip_flexion"], 1.0),
+        ]
+    return tuple(turns)
+
+
+class _Turns(NamedTuple):
+    """`_turn_table` as tensors, one entry for each place in each bone's product."""
+
+    column: Int64[Tensor, " places*bones"]
+    factor: Float[Tensor, " places*bones"]
+    """0 where there is no turn."""
+    still: Float[Tensor, "places*bones 3 3"]
+    cosine: Float[Tensor, "places*bones 3 3"]
+    sine: Float[Tensor, "places*bones 3 3"]
+    """A right-handed rotation about the entry's axis is still + cosine * cos(angle) + sine * sin(angle)."""
+
+
+@lru_cache(maxsize=8)
+def _turns(dtype: torch.dtype, device: torch.device) -> _Turns:
+    entries = 3 * len(BONES)
+    axis, column, factor = torch.zeros(entries).long(), torch.zeros(entries).long(), torch.zeros(entries)
+    for bone, place, about, angle, times in _turn_table():
+        at = place * len(BONES) + bone
+        axis[at], column[at], factor[at] = about, angle, times
+    still, cosine, sine = torch.zeros(3, 3, 3), torch.eye(3).repeat(3, 1, 1), torch.zeros(3, 3, 3)
+    for about in range(3):
+        first, second = (about + 1) % 3, (about + 2) % 3
+        still[about, about, about], cosine[about, about, about] = 1.0, 0.0
+        sine[about, first, second], sine[about, second, first] = -1.0, 1.0
+    tensors = (factor, still[axis], cosine[axis], sine[axis])
+    return _Turns(column.to(device), *(tensor.to(device, dtype) for tensor in tensors))
+
+
+def _local_turns(asset: HandAsset, angles: Float[Tensor, "B 24"]) -> Float[Tensor, "B bones 3 3"]:
+    """How the frame of each bone stands in its parent's frame; that of the palm in hand space."""
+    table = _turns(angles.dtype, angles.device)
+    columns = torch.cat([angles, cupping(angles[:, MCP])], 1)
+    radians = torch.deg2rad(columns[:, table.column] * table.factor)[..., None, None]
+    turns = table.still + radians.cos() * table.cosine + radians.sin() * table.sine
+    first, second, third = turns.unflatten(1, (3, len(BONES))).unbind(1)
+    bare = first @ second @ third
+    thumb = asset.bone_frames[_THUMB_BASE].expand(len(angles), 3, 3) @ bare[:, _THUMB_BASE]
+    return torch.cat([bare[:, :_THUMB_BASE], thumb[:, None], bare[:, _THUMB_BASE + 1 :]], 1)
 
 
 def _bone_motions(
@@ -234,16 +289,23 @@ def _bone_motions(
     What all hands share is expanded to one matrix a hand: PyTorch would else stack the batch into one large product,
     and some processors round that differently in batches of different sizes.
     """
-    still = torch.eye(3, dtype=angles.dtype, device=angles.device).expand(len(angles), 3, 3)
     turns = _local_turns(asset, angles)
-    frames, rotations, shifts = {0: still}, {0: still}, {0: torch.zeros_like(heads[:, 0])}
-    for bone in _ORDER:
-        parent, pivot = _PARENTS[bone], heads[:, _PIVOTS[bone], :, None]
-        frames[bone] = frames[parent] @ turns[bone]
-        rotations[bone] = frames[bone] @ asset.bone_frames[bone].T.expand(len(angles), 3, 3)
-        shifts[bone] = shifts[parent] + ((rotations[parent] - rotations[bone]) @ pivot)[..., 0]
-    rows = range(len(BONES))
-    return torch.stack([rotations[row] for row in rows], 1), torch.stack([shifts[row] for row in rows], 1)
+    frames = _from_parents(turns, torch.matmul)
+    rotations = frames @ asset.bone_frames.transpose(1, 2).expand(len(angles), -1, -1, -1)
+    pivots = heads[:, list(_PIVOTS), :, None]
+    steps = ((rotations[:, list(_PARENTS)] - rotations) @ pivots)[..., 0]
+    return rotations, _from_parents(steps, torch.add)
+
+
+def _from_parents(
+    own: Float[Tensor, "B bones *k"], combine: Callable[[Tensor, Tensor], Tensor]
+) -> Float[Tensor, "B bones *k"]:
+    """What all bones have, from what each adds to its parent, level by level."""
+    done = own[:, :1]
+    for level in _LEVELS:
+        parents = [_ROWS.index(_PARENTS[bone]) for bone in level]
+        done = torch.cat([done, combine(done[:, parents], own[:, list(level)])], 1)
+    return done[:, [_ROWS.index(bone) for bone in range(len(BONES))]]
 
 
 def _keypoints(
@@ -284,8 +346,17 @@ def pose_keypoints(
     asset: HandAsset, angles: Float[Tensor, "B 24"], shape: Float[Tensor, "B 12"] | None = None
 ) -> Float[Tensor, "B K 3"]:
     """The keypoints of `pose` without the skin: much cheaper, for fitting and for rejecting poses."""
+    return pose_bones(asset, angles, shape).keypoints
+
+
+def pose_bones(
+    asset: HandAsset, angles: Float[Tensor, "B 24"], shape: Float[Tensor, "B 12"] | None = None
+) -> PosedBones:
+    """The bones of `pose`, with the keypoints."""
     tips, heads = _shaped_tips(asset, angles, shape)
-    return _keypoints(heads, tips, *_bone_motions(asset, angles, heads))
+    rotations, shifts = _bone_motions(asset, angles, heads)
+    posed = (rotations @ heads[..., None])[..., 0] + shifts
+    return PosedBones(rotations, posed, _keypoints(heads, tips, rotations, shifts))
 
 
 def _blend(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import colorsys
 import math
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -128,6 +128,7 @@ def _color(rng: np.random.Generator) -> Float32[np.ndarray, " 3"]:
     return np.array(colorsys.hsv_to_rgb(hue, saturation, value), dtype=np.float32) * 255
 
 
+@lru_cache(maxsize=4)
 def _grid(size: int) -> tuple[Float32[np.ndarray, "1 s"], Float32[np.ndarray, "s 1"]]:
     line = np.linspace(-1, 1, size, dtype=np.float32)
     return line[None], line[:, None]

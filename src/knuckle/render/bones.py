@@ -24,11 +24,13 @@ class Bones(NamedTuple):
         rotations: (b, bones, 3, 3) of each bone of `mesh.BONES` from its rest pose.
         heads: (b, bones, 3) where each bone begins.
         frames: (b, bones, 3, 3) the directions of `HandAsset.bone_frames`, turned with the bones.
+        keypoints: (b, 21, 3).
     """
 
     rotations: Float64[Tensor, "b bones 3 3"]
     heads: Float64[Tensor, "b bones 3"]
     frames: Float64[Tensor, "b bones 3 3"]
+    keypoints: Float64[Tensor, "b 21 3"]
 
 
 @lru_cache(maxsize=1)
@@ -47,16 +49,6 @@ def bend(angles: Float64[Tensor, "b 24"], shape: Float64[Tensor, "b 12"] | None 
         shape: coefficients of each hand's shape; the mean hand where None.
     """
     asset = mean_hand()
-    rest = asset.bone_heads.expand(len(angles), -1, -1)
-    if shape is not None:
-        rest = anatomy._blend(asset.bone_heads, asset.shape_heads, shape)
-    rotations, shifts = anatomy._bone_motions(asset, angles, rest)
-    heads = (rotations @ rest[..., None])[..., 0] + shifts
-    return Bones(rotations, heads, rotations @ asset.bone_frames)
-
-
-def keypoints(
-    angles: Float64[Tensor, "b 24"], shape: Float64[Tensor, "b 12"] | None = None
-) -> Float64[Tensor, "b 21 3"]:
-    """The 21 keypoints at angles in degrees. Differentiable."""
-    return anatomy.pose_keypoints(mean_hand(), angles, shape)
+    posed = anatomy.pose_bones(asset, angles, shape)
+    frames = posed.rotations @ asset.bone_frames.expand(len(angles), -1, -1, -1)
+    return Bones(posed.rotations, posed.heads, frames, posed.keypoints)

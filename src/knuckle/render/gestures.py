@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float, Float64, Int64
 
 from knuckle.render.anatomy import ANGLES
-from knuckle.render.bones import keypoints
+from knuckle.render.bones import bend
 from knuckle.render.contacts import Contact
 from knuckle.skeleton import GESTURES, NUM_JOINTS, PARENTS
 
@@ -92,7 +92,7 @@ _FIRST, _SECOND = np.triu_indices(NUM_JOINTS, 1)
 @lru_cache(maxsize=1)
 def template_keypoints() -> Float64[np.ndarray, "25 21 3"]:
     """The gestures' keypoints on the mean right hand, hand space, mm."""
-    points: Float64[np.ndarray, "25 21 3"] = keypoints(torch.from_numpy(TEMPLATES.copy())).numpy()
+    points: Float64[np.ndarray, "25 21 3"] = bend(torch.from_numpy(TEMPLATES.copy())).keypoints.numpy()
     return points
 
 

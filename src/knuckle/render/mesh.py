@@ -83,11 +83,11 @@ class HandAsset:
         the normals of the right hand instead. Sums in a fixed order, so equal vertices give equal normals.
         """
         by_vertex = vertices.transpose(0, 1).contiguous()  # whole rows are gathered much faster
-        a, b, c = (by_vertex[corner] for corner in self.faces.unbind(1))
+        a, b, c = (by_vertex.index_select(0, corner) for corner in self.faces.unbind(1))
         area_normals = torch.nn.functional.pad(torch.linalg.cross(b - a, c - a), (0, 0, 0, 0, 0, 1))
         sums = torch.zeros_like(by_vertex)
         for slot in self.vertex_faces.unbind(1):
-            sums = sums + area_normals[slot]
+            sums += area_normals.index_select(0, slot)
         return torch.nn.functional.normalize(sums, dim=-1).transpose(0, 1)
 
 

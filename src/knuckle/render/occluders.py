@@ -90,7 +90,9 @@ class Occluder:
 
 def draw_occluder(ranges: OccluderRanges, rng: np.random.Generator) -> Occluder | None:
     """One object, or none."""
-    chance, held_or_not = rng.random(), ranges.held + ranges.passing
+    chance = rng.random()
+    if chance >= ranges.held + ranges.passing:
+        return None
     held = chance < ranges.held
     kind = KINDS[int(rng.integers(len(KINDS)))]
     half_axes = _half_axes(kind, rng)
@@ -98,7 +100,7 @@ def draw_occluder(ranges: OccluderRanges, rng: np.random.Generator) -> Occluder 
     shift = rng.normal(0, 4.0 if held else 15.0, 3)
     if held:  # by its end as well as by its middle
         shift += axes[2] * rng.uniform(-0.6, 0.6) * max(half_axes[2] - 30.0, 0.0)
-    occluder = Occluder(
+    return Occluder(
         shape=kind.shape,
         half_axes=half_axes,
         axes=axes,
@@ -110,7 +112,6 @@ def draw_occluder(ranges: OccluderRanges, rng: np.random.Generator) -> Occluder 
         stripes=float(rng.uniform(0, 12)) if rng.random() < 0.4 else 0.0,
         gloss=float(rng.uniform(0, 0.5)) if rng.random() < 0.6 else 0.0,
     )
-    return occluder if chance < held_or_not else None
 
 
 def _half_axes(kind: Kind, rng: np.random.Generator) -> Vector:

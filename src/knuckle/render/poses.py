@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Bool, Float64, Int64
 
 from knuckle.render.anatomy import ANGLES, LIMITS, clamp_to_limits
-from knuckle.render.bones import bend, keypoints
+from knuckle.render.bones import bend
 from knuckle.render.collision import penetration
 from knuckle.render.gestures import SYNERGIES, SYNERGY_MEAN, TEMPLATES, nearest_gesture
 from knuckle.skeleton import GESTURES
@@ -272,9 +272,9 @@ def _acceptable(
     angles: Float64[np.ndarray, "n 24"], labels: Int64[np.ndarray, " n"], exclude: frozenset[int]
 ) -> Bool[np.ndarray, " n"]:
     """Whether a pose runs through itself nowhere, still shows its gesture, and resembles no excluded one."""
-    tensor = torch.from_numpy(angles)
-    clear = (penetration(bend(tensor)) <= MAX_PENETRATION_MM).numpy()
-    nearest = nearest_gesture(keypoints(tensor).numpy())
+    bones = bend(torch.from_numpy(angles))
+    clear = (penetration(bones) <= MAX_PENETRATION_MM).numpy()
+    nearest = nearest_gesture(bones.keypoints.numpy())
     true_to_label = (labels < 0) | (nearest == labels)
     passed: Bool[np.ndarray, " n"] = clear & true_to_label & ~np.isin(nearest, list(exclude))
     return passed

@@ -292,12 +292,15 @@ def _pixel_mm(vertices: Tensor, xy: Tensor) -> Tensor:
 
 def _paint_nails(albedo: Tensor, nail: Tensor, edge: Tensor, hand: Tensor, material: Material) -> None:
     """Mix the nails' colour into the albedo, in place."""
-    natural_part = 1 - material.polish[hand]
+    at = nail.nonzero()[:, 0]  # few points in a hundred
+    nail, edge, hand = nail.index_select(0, at), edge.index_select(0, at), some(hand, at)
+    polish = material.polish[hand]
     for c, (tint, white) in enumerate(((1.08, 0.80), (0.98, 0.72), (0.96, 0.64))):
         natural = material.palmar[:, c][hand] * tint
-        color = material.nail[:, c][hand] * material.polish[hand] + natural * natural_part
-        lighter = (white - natural) * (0.55 * natural_part)  # the free edge
-        albedo[c].add_((edge * lighter).add_(color).sub_(albedo[c]).mul_(nail))
+        color = material.nail[:, c][hand] * polish + natural * (1 - polish)
+        lighter = (white - natural) * (0.55 * (1 - polish))  # the free edge
+        below = albedo[c].index_select(0, at)
+        albedo[c].index_copy_(0, at, (edge * lighter).add_(color).sub_(below).mul_(nail).add_(below))
 
 
 def _dress(

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, Float64
 from torch import Tensor
 
-from knuckle.render.bones import bend, keypoints
+from knuckle.render.bones import bend
 from knuckle.render.collision import CAPSULES, axes, segment_distance
 from knuckle.render.mesh import BONES
 
@@ -75,7 +75,7 @@ def solids(angles: Float64[Tensor, "b 24"], shape: Float64[Tensor, "b 12"]) -> S
         start=torch.cat([start, -towards_wrist * FOREARM[0]], dim=2),
         end=torch.cat([end, -towards_wrist * FOREARM[1]], dim=2),
         radius=radius,
-        points=keypoints(angles, shape).permute(2, 0, 1).contiguous(),
+        points=bones.keypoints.permute(2, 0, 1).contiguous(),
     )
 
 

@@ -6,10 +6,10 @@ depth, and a keypoint is hidden where another one's skin is nearer.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -39,6 +39,8 @@ HAND_FROM: Final = -10.0
 """mm along the hand at rest from which on skin counts as the hand in a box: the wrist's joint is at 0."""
 _NO_POINTS: Final = np.zeros((0, 3), dtype=np.float32)
 _NO_RADII: Final = np.zeros(0, dtype=np.float32)
+_THREADS_FROM: Final = 256
+"""Pixels of a picture's side from which threads save more than they cost; below, most of the work is Python's."""
 _PLAIN: Final = 120
 """sRGB grey of a background that is switched off."""
 
@@ -202,11 +204,13 @@ class Stage:
         sheets: list[list[Sheet]] = [[] for _ in self.scenes]
         for row, picture in enumerate(self.pictures):
             sheets[picture].append(Sheet(color[row], alpha[row], nearness[row]))
-        count = len(self.scenes)
+        one = partial(_photograph, backgrounds=backgrounds, size=self.size)
+        threads = torch.get_num_threads()
+        if threads == 1 or self.size < _THREADS_FROM:
+            return np.stack([*map(one, self.scenes, sheets, self.shown)])
         # NumPy and OpenCV let go of the interpreter while they work on a picture.
-        with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-            photos = pool.map(_photograph, self.scenes, sheets, self.shown, [backgrounds] * count, [self.size] * count)
-            return np.stack(list(photos))
+        with ThreadPoolExecutor(threads) as pool:
+            return np.stack([*pool.map(one, self.scenes, sheets, self.shown)])
 
     def samples(self) -> Float32[Tensor, "B H W"]:
         """Inverse depth of the hands' surfaces, 1 / mm, two samples along each side of a pixel, as shading sees it."""

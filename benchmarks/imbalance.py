@@ -37,7 +37,7 @@ import knuckle
 from benchmarks.data_loading import machine
 from benchmarks.methods import Setting, begin, mean_pose_of, one_thread, pose_errors, train_and_measure
 from benchmarks.methods_numbers import RESULT_SHARE, Difference, hand_means, over_seeds, paired
-from benchmarks.methods_plan import PLANS
+from benchmarks.methods_plan import PLANS, variants
 from knuckle.formats import read, write
 from knuckle.hands import Hands
 from knuckle.metrics.errors import relative_distances
@@ -153,7 +153,8 @@ def train_all(setting: Setting, processes: int) -> bool:
 
 def run(setting: Setting, job: Job) -> bool:
     """One network from labels to predictions on disk; False where the time was up before its end."""
-    return train_and_measure(setting, METHOD, labels_of(setting.work, job[1]), job[0], folder_of(setting.work, job))
+    variant = variants(setting.plan)[METHOD]
+    return train_and_measure(setting, variant, labels_of(setting.work, job[1]), job[0], folder_of(setting.work, job))
 
 
 def summarize(setting: Setting) -> dict[str, Any]:

@@ -45,7 +45,16 @@ import knuckle
 from benchmarks import methods_plan
 from benchmarks.data_loading import machine
 from benchmarks.methods import Setting, begin, mean_pose_errors, one_thread, render_hands, train_and_measure
-from benchmarks.methods_numbers import FAILS, HOLDS, OPEN, RESULT_SHARE, hand_means, joint_verdict, over_seeds
+from benchmarks.methods_numbers import (
+    FAILS,
+    HOLDS,
+    OPEN,
+    RESULT_SHARE,
+    hand_means,
+    joint_verdict,
+    over_seeds,
+    without_nan,
+)
 from benchmarks.methods_plan import LOSSES, OURS, RIVALS
 from knuckle.data.label_noise import NOISE
 from knuckle.formats import read, write
@@ -131,15 +140,10 @@ def main() -> None:
         return
     result = summarize(setting, plan)
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(without_infinities(result), indent=1) + "\n")
+    options.out.write_text(json.dumps(without_nan(result), indent=1) + "\n")
     draw(result["curves"], options.out.with_suffix(".png"))
     for line in table(result):
         sys.stdout.write(line + "\n")
-
-
-def without_infinities(result: dict[str, Any]) -> Any:
-    """The same with null for numbers that JSON has no words for: those of a training that diverged."""
-    return json.loads(json.dumps(result), parse_constant=lambda _: None)
 
 
 def jobs(plan: Plan) -> list[Job]:
@@ -191,7 +195,8 @@ def write_labels(work: Path, planned: Sequence[Job]) -> None:
 def run(setting: Setting, job: Job) -> float | None:
     """One network from labels to predictions on disk: seconds, or None where the time was up before its end."""
     began = time.perf_counter()
-    done = train_and_measure(setting, job.name, labels_of(setting.work, job), job.seed, folder_of(setting.work, job))
+    variant = methods_plan.variants(setting.plan)[job.name]
+    done = train_and_measure(setting, variant, labels_of(setting.work, job), job.seed, folder_of(setting.work, job))
     return time.perf_counter() - began if done else None
 
 

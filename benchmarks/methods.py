@@ -62,6 +62,7 @@ from benchmarks.methods_plan import (
     PLANS,
     RIVALS,
     Plan,
+    Variant,
     recipe,
     trained_stages,
     variants,
@@ -214,15 +215,15 @@ def one_thread() -> None:
 def _run(setting: Setting, job: tuple[str, int]) -> bool:
     name, seed = job
     labels = setting.work / "train" / "annotations.json"
-    return train_and_measure(setting, name, labels, seed, _folder(setting, name, seed))
+    return train_and_measure(setting, variants(setting.plan)[name], labels, seed, _folder(setting, name, seed))
 
 
-def train_and_measure(setting: Setting, name: str, labels: Path, seed: int, folder: Path) -> bool:
+def train_and_measure(setting: Setting, variant: Variant, labels: Path, seed: int, folder: Path) -> bool:
     """One network from random weights to predictions on disk (`measure`); False where the time was up before its end.
 
     Args:
         setting: the plan, and until when.
-        name: of the variant.
+        variant: what is trained.
         labels: the annotations that it learns from.
         seed: of its weights and of its order of hands.
         folder: of its own; what is there already is gone on with.
@@ -232,7 +233,7 @@ def train_and_measure(setting: Setting, name: str, labels: Path, seed: int, fold
     plan, diverged = setting.plan, False
     try:
         with stop_at(setting.until):
-            train(recipe(plan, variants(plan)[name], labels, seed, setting.device), folder / "run", resume=True)
+            train(recipe(plan, variant, labels, seed, setting.device), folder / "run", resume=True)
     except Interrupted:
         return False
     except DivergenceError as error:

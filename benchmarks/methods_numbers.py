@@ -8,6 +8,7 @@ intervals are 95 %.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
@@ -72,6 +73,11 @@ def over_seeds(values: Float64[np.ndarray, " seeds"]) -> dict[str, Any]:
     """Mean and t interval over the seeds, and the value of each."""
     interval, _ = _t(float(values.mean()), _standard_error(values), len(values) - 1)
     return {**interval._asdict(), "of_seeds": values.tolist()}
+
+
+def without_nan(result: dict[str, Any]) -> Any:
+    """The same with null for numbers that JSON has no words for: too few hands, a training that diverged."""
+    return json.loads(json.dumps(result), parse_constant=lambda _: None)
 
 
 def unpaired(

@@ -275,7 +275,7 @@ def _local_turns(asset: HandAsset, angles: Float[Tensor, "B 24"]) -> Float[Tenso
     columns = torch.cat([angles, cupping(angles[:, MCP])], 1)
     radians = torch.deg2rad(columns[:, table.column] * table.factor)[..., None, None]
     turns = table.still + radians.cos() * table.cosine + radians.sin() * table.sine
-    first, second, third = turns.unflatten(1, (3, len(BONES))).unbind(1)
+    first, second, third = turns.reshape(-1, 3, len(BONES), 3, 3).unbind(1)
     bare = first @ second @ third
     thumb = asset.bone_frames[_THUMB_BASE].expand(len(angles), 3, 3) @ bare[:, _THUMB_BASE]
     return torch.cat([bare[:, :_THUMB_BASE], thumb[:, None], bare[:, _THUMB_BASE + 1 :]], 1)

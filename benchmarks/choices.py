@@ -1,0 +1,160 @@
+"""What the open choices of the MLE paper are worth: the sequential model with one of them made otherwise.
+
+    python -m benchmarks.choices --work WORK --out benchmarks/results/choices.json
+
+"MLE-Loss Driven Robust Hand Pose Estimation" leaves open what one stage hands to the next, how sigma is kept positive,
+whether a residual stands beside the flow as in RLE, and how wide some layers are. WORK is
+that of `benchmarks.methods` with the same plan, whose networks are the defaults; the others learn here from the same
+hands with the same schedule and seeds.
+
+An alternative is better if the 95 % intervals of the difference in NME, over hands (cluster bootstrap, seeds averaged)
+and over seeds (Welch's t), both lie below 0; worse if both lie above. Otherwise that is open. The intervals are not
+corrected for the number of alternatives.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from jaxtyping import Float64
+
+import knuckle
+from benchmarks.data_loading import machine
+from benchmarks.methods import Setting, begin, mean_pose_errors, one_thread, render_hands, train_and_measure
+from benchmarks.methods_numbers import OPEN, RESULT_SHARE, Difference, hand_means, over_seeds, unpaired, without_nan
+from benchmarks.methods_plan import OURS, PLANS, Plan, Variant, variants
+from knuckle.formats import read
+from knuckle.hands import Hands
+from knuckle.metrics.errors import relative_distances
+from knuckle.predict.points import visibility_of
+
+DEFAULT: Final = "as the defaults are"
+BETTER: Final = "better"
+WORSE: Final = "worse"
+
+
+def main() -> None:
+    """Train what is missing, then write the numbers."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--work", type=Path, required=True, help="that of benchmarks.methods with this plan")
+    parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
+    parser.add_argument("--plan", choices=tuple(PLANS), default="cpu", help="as of benchmarks.methods")
+    parser.add_argument("--seeds", type=int, help="networks of an alternative, instead of the plan's")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="stop after that long; call again to go on")
+    parser.add_argument("--processes", type=int, default=2, help="networks trained at a time, one thread each")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    options = parser.parse_args()
+    plan = replace(PLANS[options.plan], seeds=options.seeds or PLANS[options.plan].seeds)
+    if plan.seeds < 2:
+        parser.error("--seeds must be at least 2: one network says nothing about chance.")
+    setting = Setting(plan, options.work.resolve(), options.device, time.time() + 60 * options.minutes)
+    begin(setting)
+    if not (render_hands(setting) and train_all(setting, options.processes)):
+        sys.stdout.write(f"The time is up; everything is saved in {setting.work}. The same command goes on.\n")
+        return
+    result = summarize(setting)
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(json.dumps(without_nan(result), indent=1) + "\n")
+    for row in result["networks"]:
+        nme = row["nme"]
+        sys.stdout.write(
+            f"{row['name']:28} NME {nme['estimate']:.4f} [{nme['low']:.4f}, {nme['high']:.4f}]: {row['verdict']}\n"
+        )
+
+
+def alternatives(plan: Plan) -> dict[str, Variant]:
+    """The sequential model with one choice made otherwise, by a name that is a folder's, too."""
+    changes: dict[str, dict[str, Any]] = {
+        "handover_likelihood": {"handover": "likelihood"},
+        "sigma_softplus": {"sigma_activation": "softplus"},
+        "sigma_exp": {"sigma_activation": "exp"},
+        "residual_laplace": {"residual": "laplace"},
+        "residual_gaussian": {"residual": "gaussian"},
+        "deconvolutions_half": {"deconvolution_width": plan.width // 2},
+        "variance_head_double": {"variance_width": 2 * plan.width},
+    }
+    ours = variants(plan)[OURS]
+    return {name: replace(ours, label=name, options=ours.options | change) for name, change in changes.items()}
+
+
+def folder_of(work: Path, name: str, seed: int) -> Path:
+    """Where a network is kept: the default one where `benchmarks.methods` keeps it, the others beside."""
+    return work / ("runs" if name == OURS else "choices") / f"{name}_{seed}"
+
+
+def train_all(setting: Setting, processes: int) -> bool:
+    """Every network that is missing, several at a time; False where the time was up before the last."""
+    jobs = [(name, seed) for seed in range(setting.plan.seeds) for name in (OURS, *alternatives(setting.plan))]
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=one_thread) as pool:
+        return all([*pool.map(partial(_run, setting), jobs)])
+
+
+def _run(setting: Setting, job: tuple[str, int]) -> bool:
+    name, seed = job
+    folder = folder_of(setting.work, name, seed)
+    if (folder / "xy.npy").is_file():
+        return True
+    variant = (variants(setting.plan) | alternatives(setting.plan))[name]
+    return train_and_measure(setting, variant, setting.work / "train" / "annotations.json", seed, folder)
+
+
+def summarize(setting: Setting) -> dict[str, Any]:
+    """All numbers, with what they were measured with."""
+    true = read(setting.work / "held_out" / "annotations.json")
+    mean_pose = float(hand_means(mean_pose_errors(setting, true)).mean())
+    ours = errors_of(setting, OURS, true)
+    networks = []
+    for name, variant in {OURS: variants(setting.plan)[OURS], **alternatives(setting.plan)}.items():
+        errors = errors_of(setting, name, true)
+        nme = errors.mean(axis=1)
+        difference = None if name == OURS else unpaired(errors, ours, true.group)
+        networks.append(
+            {
+                "name": name,
+                "options": variant.options,
+                "nme": over_seeds(nme),
+                "learnt": bool((nme <= RESULT_SHARE * mean_pose).all()),
+                "difference": difference and {"hands": difference.hands._asdict(), "seeds": difference.seeds._asdict()},
+                "verdict": verdict(difference) if difference else DEFAULT,
+            }
+        )
+    return {
+        "command": f"python -m benchmarks.choices --work WORK --out OUT --plan {setting.plan.name}",
+        "machine": machine(),
+        "device": setting.device,
+        "knuckle": knuckle.__version__,
+        "mean_pose_nme": mean_pose,
+        "networks": networks,
+    }
+
+
+def verdict(difference: Difference) -> str:
+    """Whether an alternative's error is lower or higher than that of the defaults."""
+    both = (difference.hands, difference.seeds)
+    if all(part.high < 0 for part in both):
+        return BETTER
+    return WORSE if all(part.low > 0 for part in both) else OPEN
+
+
+def errors_of(setting: Setting, name: str, true: Hands) -> Float64[np.ndarray, "seeds n"]:
+    """The mean error of each held-out hand in box sides, by seed."""
+    found = []
+    for seed in range(setting.plan.seeds):
+        last = np.load(folder_of(setting.work, name, seed) / "xy.npy")[-1]
+        found.append(hand_means(relative_distances(true.replace(xy=last, visibility=visibility_of(last)), true, "box")))
+    return np.stack(found)
+
+
+if __name__ == "__main__":
+    main()

@@ -25,9 +25,9 @@ Range = tuple[float, float]
 Vector = Float64[np.ndarray, " 3"]
 Matrix = Float64[np.ndarray, "3 3"]
 
-TOGETHER: Final = 4
+TOGETHER: Final = 2
 """Places that are tried at once."""
-ROUNDS: Final = 6
+ROUNDS: Final = 12
 """Rounds of tries, then the hand stays alone."""
 FAR: Final = 900.0
 """mm from which the second hand comes: further than both hands with their forearms reach."""

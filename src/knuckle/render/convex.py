@@ -6,6 +6,8 @@ cylinder's axis is the third. All three are convex, so distance is a convex func
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import reduce
 from typing import Final, Literal
 
 import numpy as np
@@ -42,15 +44,16 @@ def signed_distance(
     Exact for boxes and for round shapes; where a cross-section is an ellipse, exact but for what Newton's
     method leaves, and then too small outside: nothing is ever nearer than it says.
     """
+    # Coordinate by coordinate: NumPy is slow along an axis of three.
+    columns = [points[..., axis] for axis in range(3)]
     if shape == "ellipsoid":
-        return _to_ellipsoid(half_axes, points)
+        return _to_ellipsoid(half_axes, columns)
     if shape == "box":
-        beyond = np.abs(points) - half_axes
+        beyond = [np.abs(column) - half for column, half in zip(columns, half_axes, strict=True)]
     else:
-        side, lid = _to_ellipsoid(half_axes[:2], points[..., :2]), np.abs(points[..., 2]) - half_axes[2]
-        beyond = np.stack([side, lid], axis=-1)
+        beyond = [_to_ellipsoid(half_axes[:2], columns[:2]), np.abs(columns[2]) - half_axes[2]]
     # Beyond some faces: the way to their edge or corner. Beyond none: the nearest face.
-    return np.asarray(np.linalg.norm(np.maximum(beyond, 0), axis=-1) + np.minimum(beyond.max(-1), 0))
+    return np.asarray(_length([np.maximum(way, 0) for way in beyond]) + np.minimum(reduce(np.maximum, beyond), 0))
 
 
 def segment_distance(
@@ -75,7 +78,7 @@ def segment_distance(
     return np.asarray(distances.min(-1))
 
 
-def _to_ellipsoid(half_axes: NDArray[np.float64], points: NDArray[np.float64]) -> NDArray[np.float64]:
+def _to_ellipsoid(half_axes: NDArray[np.float64], columns: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
     """Signed distance to an ellipsoid or, for two half axes, to an ellipse.
 
     The nearest point x of the surface is h^2 p / (t + h^2) for the largest t with |h p / (t + h^2)| = 1, and
@@ -84,18 +87,28 @@ def _to_ellipsoid(half_axes: NDArray[np.float64], points: NDArray[np.float64]) -
     never pass t.
     """
     if np.ptp(half_axes) == 0:
-        return np.asarray(np.linalg.norm(points, axis=-1) - half_axes[0])
-    scaled = np.maximum(np.abs(points), 1e-9) * half_axes
+        return np.asarray(_length(columns) - half_axes[0])
     squares = half_axes**2
-    t = (scaled - squares).max(-1)  # where the largest part alone has length 1: left of the solution
+    scaled = [np.maximum(np.abs(column), 1e-9) * half for column, half in zip(columns, half_axes, strict=True)]
+    parts = list(zip(scaled, squares, strict=True))
+    t = reduce(np.maximum, [part - square for part, square in parts])  # the largest alone has length 1: left of it
     for _ in range(_NEWTON_STEPS):
-        reach = scaled / (t[..., None] + squares)
-        excess = (reach**2).sum(-1) - 1
+        reach2 = [(part / (t + square)) ** 2 for part, square in parts]
+        excess = _total(reach2) - 1
         if np.abs(excess).max(initial=0) < _CLOSE:
             break
-        t = t + excess / (2 * (reach**2 / (t[..., None] + squares)).sum(-1))
-    away = np.linalg.norm(scaled / half_axes / (t[..., None] + squares), axis=-1)
-    return np.asarray(t * away)
+        t = t + excess / (2 * _total([part / (t + square) for part, square in zip(reach2, squares, strict=True)]))
+    away = [part / half / (t + square) for (part, square), half in zip(parts, half_axes, strict=True)]
+    return np.asarray(t * _length(away))
+
+
+def _length(columns: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """The lengths of vectors, given by coordinate."""
+    return np.asarray(np.sqrt(_total([column * column for column in columns])))
+
+
+def _total(columns: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+    return reduce(np.add, columns)
 
 
 def _enter_ellipsoid(origin: Floats, direction: Floats) -> tuple[Floats, Floats, Floats]:

@@ -36,7 +36,7 @@ MAX_TRIES: Final = 200
 CHUNK: Final = 2048
 """Hands drawn at a time, which bounds the memory."""
 
-TOGETHER: Final = 64
+TOGETHER: Final = 32
 """Poses tried at a time at least: when few hands wait, several tries of each cost little more than one."""
 
 _WRIST: Final = slice(21, 24)

@@ -137,16 +137,16 @@ def _rows(xy: Tensor, nearness: Tensor, faces: Tensor, shape_hw: tuple[int, int]
     row_of, step = _expand(length)
     row = start.index_select(0, row_of) + step
     below = row >= levels[1].index_select(0, row_of)
-    long_x, long_w = _crossing(row, long.index_select(0, row_of))
-    short_x, short_w = _crossing(row, torch.cat([upper, lower]).index_select(0, row_of + below * len(chosen)))
-    long_left = long_x < short_x
-    left, right = torch.minimum(long_x, short_x), torch.maximum(long_x, short_x)
-    w_left, w_right = torch.where(long_left, long_w, short_w), torch.where(long_left, short_w, long_w)
-    first = left.ceil().clamp(0, width)
-    pixels = (right.ceil().clamp(0, width) - first).int()
-    slope = (w_right - w_left) / (right - left).clamp_min(1e-6)
+    long_x, long_w = _crossing(row, long, row_of)
+    short = [torch.cat(columns) for columns in zip(upper, lower, strict=True)]
+    short_x, short_w = _crossing(row, short, row_of + below * len(chosen))
+    first = torch.minimum(long_x, short_x).ceil_().clamp_(0, width)
+    pixels = torch.maximum(long_x, short_x).ceil_().clamp_(0, width).sub_(first).int()
+    apart = long_x - short_x
+    slope = (long_w - short_w).div_(apart.abs().clamp_min_(1e-6).copysign_(apart))
+    nearness_at_first = long_w.addcmul_(first - long_x, slope)
     pixel = (image * (height * width)).index_select(0, row_of) + row.long() * width + first.long()
-    return _Rows(pixel, pixels, w_left + (first - left) * slope, slope, triangle.index_select(0, row_of))
+    return _Rows(pixel, pixels, nearness_at_first, slope, triangle.index_select(0, row_of))
 
 
 def _by_height(at: list[Tensor], levels: Tensor) -> tuple[list[Tensor], list[Tensor]]:
@@ -159,17 +159,16 @@ def _by_height(at: list[Tensor], levels: Tensor) -> tuple[list[Tensor], list[Ten
     return at, y
 
 
-def _side(x: tuple[Tensor, Tensor], y: tuple[Tensor, Tensor], w: tuple[Tensor, Tensor]) -> Tensor:
+def _side(x: tuple[Tensor, Tensor], y: tuple[Tensor, Tensor], w: tuple[Tensor, Tensor]) -> list[Tensor]:
     """Sides from their upper to their lower ends: x, y and nearness where they begin, and how far they go."""
-    along = (x[1] - x[0], (y[1] - y[0]).clamp_min(1e-12), w[1] - w[0])
-    return torch.stack([x[0], y[0], w[0], *along], dim=1)
+    return [x[0], y[0], w[0], x[1] - x[0], (y[1] - y[0]).clamp_min(1e-12), w[1] - w[0]]
 
 
-def _crossing(row: Tensor, side: Tensor) -> tuple[Tensor, Tensor]:
-    """Where a row crosses a side, and the nearness there."""
-    x, y, w, across, down, nearer = side.unbind(1)
-    t = ((row - y) / down).clamp(0, 1)
-    return x + t * across, w + t * nearer
+def _crossing(row: Tensor, sides: list[Tensor], at: Tensor) -> tuple[Tensor, Tensor]:
+    """Where rows cross the sides `at` each of them, and the nearness there."""
+    x, y, w, across, down, nearer = (column.index_select(0, at) for column in sides)
+    t = torch.sub(row, y).div_(down).clamp_(0, 1)
+    return across.mul_(t).add_(x), nearer.mul_(t).add_(w)
 
 
 def _expand(counts: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,6 @@
-"""recipes/methods_*.yaml: one schedule for every method, with the overrides that their first lines print."""
+"""recipes/methods_*.yaml: one schedule for every method, with the overrides that their first lines print; and the
+small sequential model.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +9,8 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from knuckle.data.augment import Augmentation
 from knuckle.methods import METHODS
@@ -15,6 +19,7 @@ from knuckle.train.recipe import Recipe, Step, load_recipe
 from tests.formats.datasets import rhd_record, write_freihand, write_rhd
 
 RECIPES = Path(__file__).parents[2] / "recipes"
+SMALL_MODEL = RECIPES / "sequential_small.yaml"
 FREIHAND, RHD = RECIPES / "methods_freihand.yaml", RECIPES / "methods_rhd.yaml"
 LINE = re.compile(r"^#   (sequential, .+?|\w+)  +(?:nothing to set|--set (\S+))$", re.MULTILINE)
 SMALL = (
@@ -81,3 +86,26 @@ def test_a_rehearsal_takes_a_step(path: Path, name: str, folder: Path, monkeypat
     assert told["crops"] == "3 x 3 x 64 x 64"
     assert math.isfinite(float(told["first loss"]))
     assert 0 < float(told["first gradient norm"]) < math.inf
+
+
+def test_the_small_model_differs_in_its_size_alone_and_costs_a_quarter_at_most() -> None:
+    paper, small = load_recipe(FREIHAND), load_recipe(SMALL_MODEL)
+    assert (small.data, small.train, small.augmentation) == (paper.data, paper.train, paper.augmentation)
+    changed = {"backbone": "resnet50", "options": {}}
+    assert small.model.model_copy(update=changed) == paper.model
+    assert _multiply_adds(small) < 0.25 * _multiply_adds(paper)
+
+
+def _multiply_adds(recipe: Recipe) -> int:
+    """Of one crop."""
+    network = METHODS["sequential"](recipe.model.backbone, size=recipe.model.size, weights=None, **recipe.model.options)
+    crop = torch.zeros(1, 3, recipe.model.size, recipe.model.size)
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        network.eval()(crop)
+    return int(counter.get_total_flops()) // 2
+
+
+def test_the_small_model_takes_a_step(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    told = dict(dry_run(load_recipe(SMALL_MODEL, SMALL)))
+    assert math.isfinite(float(told["first loss"]))

@@ -133,7 +133,7 @@ def lines(calibration: Calibration, sets: dict[str, Measured]) -> Iterator[str]:
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
+    return "too few groups" if math.isnan(share) else f"{100 * share:.1f} %"
 
 
 if __name__ == "__main__":

@@ -31,13 +31,19 @@ from jaxtyping import Float64
 
 import knuckle
 from benchmarks.data_loading import machine
-from benchmarks.methods import Setting, begin, mean_pose_errors, one_thread, render_hands, train_and_measure
+from benchmarks.methods import (
+    Setting,
+    begin,
+    last_errors,
+    mean_pose_errors,
+    one_thread,
+    render_hands,
+    train_and_measure,
+)
 from benchmarks.methods_numbers import OPEN, RESULT_SHARE, Difference, hand_means, over_seeds, unpaired, without_nan
 from benchmarks.methods_plan import OURS, PLANS, Plan, Variant, variants
 from knuckle.formats import read
 from knuckle.hands import Hands
-from knuckle.metrics.errors import relative_distances
-from knuckle.predict.points import visibility_of
 
 DEFAULT: Final = "as the defaults are"
 BETTER: Final = "better"
@@ -149,11 +155,7 @@ def verdict(difference: Difference) -> str:
 
 def errors_of(setting: Setting, name: str, true: Hands) -> Float64[np.ndarray, "seeds n"]:
     """The mean error of each held-out hand in box sides, by seed."""
-    found = []
-    for seed in range(setting.plan.seeds):
-        last = np.load(folder_of(setting.work, name, seed) / "xy.npy")[-1]
-        found.append(hand_means(relative_distances(true.replace(xy=last, visibility=visibility_of(last)), true, "box")))
-    return np.stack(found)
+    return last_errors((folder_of(setting.work, name, seed) for seed in range(setting.plan.seeds)), true)
 
 
 if __name__ == "__main__":

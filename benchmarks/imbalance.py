@@ -35,14 +35,12 @@ from jaxtyping import Float64, Int64
 
 import knuckle
 from benchmarks.data_loading import machine
-from benchmarks.methods import Setting, begin, mean_pose_of, one_thread, pose_errors, train_and_measure
+from benchmarks.methods import Setting, begin, last_errors, mean_pose_of, one_thread, pose_errors, train_and_measure
 from benchmarks.methods_numbers import RESULT_SHARE, Difference, hand_means, over_seeds, paired
 from benchmarks.methods_plan import PLANS, variants
 from knuckle.formats import read, write
 from knuckle.hands import Hands
-from knuckle.metrics.errors import relative_distances
 from knuckle.metrics.statistics import Interval, cluster_bootstrap
-from knuckle.predict.points import visibility_of
 from knuckle.render.folder import is_finished, render_folder
 from knuckle.render.poses import PoseMix
 from knuckle.skeleton import GESTURES
@@ -200,12 +198,7 @@ def summarize(setting: Setting) -> dict[str, Any]:
 
 def errors_of(setting: Setting, share: float, true: Hands) -> Float64[np.ndarray, "seeds n"]:
     """The mean error of each held-out hand in box sides, by seed."""
-    found = []
-    for seed in range(setting.plan.seeds):
-        xy = np.load(folder_of(setting.work, (seed, share)) / "xy.npy")[-1]
-        pred = true.replace(xy=xy, visibility=visibility_of(xy))
-        found.append(hand_means(relative_distances(pred, true, "box")))
-    return np.stack(found)
+    return last_errors((folder_of(setting.work, (seed, share)) for seed in range(setting.plan.seeds)), true)
 
 
 def between(errors: Float64[np.ndarray, "seeds n"], chosen: np.ndarray, groups: Int64[np.ndarray, " n"]) -> Difference:

@@ -44,7 +44,15 @@ import numpy as np
 import knuckle
 from benchmarks import methods_plan
 from benchmarks.data_loading import machine
-from benchmarks.methods import Setting, begin, mean_pose_errors, one_thread, render_hands, train_and_measure
+from benchmarks.methods import (
+    Setting,
+    begin,
+    last_errors,
+    mean_pose_errors,
+    one_thread,
+    render_hands,
+    train_and_measure,
+)
 from benchmarks.methods_numbers import (
     FAILS,
     HOLDS,
@@ -60,7 +68,6 @@ from knuckle.data.label_noise import NOISE
 from knuckle.formats import read, write
 from knuckle.hands import Hands
 from knuckle.metrics.errors import relative_distances
-from knuckle.predict.points import visibility_of
 
 CLEAN: Final = "clean"
 
@@ -227,9 +234,7 @@ def _shown(arguments: Sequence[str]) -> Iterator[str]:
 
 def nme_of(folder: Path, true: Hands) -> float:
     """The NME of one network's keypoints, those of the last stage."""
-    xy = np.load(folder / "xy.npy")[-1]
-    errors = relative_distances(true.replace(xy=xy, visibility=visibility_of(xy)), true, "box")
-    return float(hand_means(errors).mean())
+    return float(last_errors([folder], true).mean())
 
 
 def label_errors(work: Path, plan: Plan) -> Iterator[dict[str, Any]]:

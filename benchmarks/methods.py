@@ -24,7 +24,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -287,6 +287,12 @@ def measure(setting: Setting, folder: Path, *, diverged: bool) -> None:
     part = folder / "xy.part.npy"
     np.save(part, xy)
     part.replace(folder / "xy.npy")
+
+
+def last_errors(folders: Iterable[Path], true: Hands) -> Float64[np.ndarray, "networks n"]:
+    """The mean error of each held-out hand in box sides, after the last stage of the network of each folder."""
+    last = [np.load(folder / "xy.npy")[-1] for folder in folders]
+    return np.stack([hand_means(_errors(true, xy)) for xy in last])
 
 
 def positions(method: Method, rule: CropRule, hands: Hands, device: str) -> Float[np.ndarray, "stages n 21 2"]:

@@ -33,7 +33,15 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import knuckle
 from benchmarks.data_loading import machine
-from benchmarks.methods import Setting, begin, mean_pose_errors, one_thread, render_hands, train_and_measure
+from benchmarks.methods import (
+    Setting,
+    begin,
+    last_errors,
+    mean_pose_errors,
+    one_thread,
+    render_hands,
+    train_and_measure,
+)
 from benchmarks.methods_numbers import (
     FAILS,
     HOLDS,
@@ -49,8 +57,6 @@ from benchmarks.methods_plan import MOST_STAGES, OURS, PAPER_STAGES, PLANS, reci
 from knuckle.formats import read
 from knuckle.hands import Hands
 from knuckle.methods import Method
-from knuckle.metrics.errors import relative_distances
-from knuckle.predict.points import visibility_of
 from knuckle.train.loop import build_method
 
 QUARTER: Final = 0.25
@@ -213,14 +219,8 @@ def verdict(difference: Difference, margin: float) -> str:
 
 
 def errors_of(setting: Setting, name: str, true: Hands) -> Float64[np.ndarray, "seeds n"]:
-    """The mean error of each held-out hand in box sides, by seed, after the last stage."""
-    found = []
-    for seed in range(setting.plan.seeds):
-        xy = np.load(folder_of(setting.work, name, seed) / "xy.npy")
-        stages = [stage for stage in xy if np.isfinite(stage).any()]
-        last = stages[-1] if stages else xy[-1]
-        found.append(hand_means(relative_distances(true.replace(xy=last, visibility=visibility_of(last)), true, "box")))
-    return np.stack(found)
+    """The mean error of each held-out hand in box sides, by seed."""
+    return last_errors((folder_of(setting.work, name, seed) for seed in range(setting.plan.seeds)), true)
 
 
 def network(setting: Setting, name: str) -> Method:

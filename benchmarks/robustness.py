@@ -30,7 +30,7 @@ from knuckle.hands import Hands
 from knuckle.render import SceneConfig, render
 from knuckle.render.backgrounds import Procedural
 from knuckle.study.robustness import Robustness, measure
-from knuckle.study.robustness_report import curve_figure, robustness_tables, worst_factors
+from knuckle.study.robustness_report import curve_figure, factor_rows, gesture_rows, severity_rows, worst_factors
 
 SIZE: Final = 224
 TOGETHER: Final = 32
@@ -74,7 +74,9 @@ def main() -> None:
         f"--seed {options.seed} --work WORK --out OUT" + (" --photos PHOTOS" if options.photos else ""),
         "machine": machine(),
         "knuckle": knuckle.__version__,
-        **robustness_tables(results, by="measured"),
+        "severities": [*severity_rows(results, by="measured")],
+        "factors": factor_rows(results, by="measured"),
+        "gestures": [*gesture_rows(results, by="measured")],
     }
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(result, indent=1) + "\n")

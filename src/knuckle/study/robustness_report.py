@@ -180,7 +180,8 @@ def curve_figure(results: Mapping[str, Robustness]) -> Figure:
             panel.plot(places, middle, marker="o", ms=3.5, lw=1.4, color=color, label=model)
             panel.vlines(places, low, high, color=color, lw=1.2)
     if len(results) > 1:
-        panels[0].legend(frameon=False, fontsize=8)
+        lines, names = panels[0].get_legend_handles_labels()
+        figure.legend(lines, names, frameon=False, fontsize=9, loc="outside upper left", ncols=len(names))
     return figure
 
 

@@ -227,9 +227,9 @@ def summarize(setting: Setting, plan: Plan) -> dict[str, Any]:
 
 
 def _shown(arguments: Sequence[str]) -> Iterator[str]:
-    """The arguments with the folder as anybody would name it."""
+    """The arguments with folder and file as anybody would name them."""
     for before, argument in zip(["", *arguments], arguments, strict=False):
-        yield "WORK" if before == "--work" else argument
+        yield {"--work": "WORK", "--out": "OUT"}.get(before, argument)
 
 
 def nme_of(folder: Path, true: Hands) -> float:

@@ -58,7 +58,7 @@ class Settings:
     hands: int = 2400
     size: int = 128
     crop: int = 64
-    epochs: int = 12
+    epochs: int = 10
     backbone: str = "resnet10t"
 
 

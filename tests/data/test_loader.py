@@ -57,7 +57,8 @@ def hands(tmp_path: Path) -> Hands:
     visibility = np.full((12, 21), 2)
     visibility[:, 3] = 0
     xy = rng.uniform((10, 10), (70, 50), (12, 21, 2))
-    return Hands(image=names, xy=xy, visibility=visibility, size=np.tile((80, 60), (12, 1)), root=tmp_path)
+    sides = np.arange(12) % 2
+    return Hands(image=names, xy=xy, visibility=visibility, side=sides, size=np.tile((80, 60), (12, 1)), root=tmp_path)
 
 
 def in_batches_of(size: int, n: int = 12) -> list[NDArray[np.int64]]:
@@ -66,8 +67,8 @@ def in_batches_of(size: int, n: int = 12) -> list[NDArray[np.int64]]:
 
 def same(one: Batch, other: Batch) -> bool:
     pairs = zip(
-        (one.images, *one.targets, one.image_to_crop, one.rows),
-        (other.images, *other.targets, other.image_to_crop, other.rows),
+        (one.images, *one.targets, one.left, one.image_to_crop, one.rows),
+        (other.images, *other.targets, other.left, other.image_to_crop, other.rows),
         strict=True,
     )
     return all(left.dtype == right.dtype and torch.equal(left, right) for left, right in pairs)
@@ -147,6 +148,13 @@ def test_mirroring_moves_no_joint_to_another_row(hands: Hands) -> None:
     expected[plain.labeled, 0] = 47 - expected[plain.labeled, 0]
     np.testing.assert_allclose(mirrored.xy_crop, expected, atol=1e-4)
     np.testing.assert_allclose(mirrored.image.astype(int), plain.image[:, ::-1], atol=1)
+
+
+def test_a_mirrored_crop_shows_the_other_side(hands: Hands) -> None:
+    sides = hands.replace(side=[0, 1, -1, 0, 1, -1, 0, 1, -1, 0, 1, -1])
+    for mirror, left in ((0.0, [1, 0, np.nan]), (1.0, [0, 1, np.nan])):
+        ((batch, _),) = batches(CropSource(sides, RULE, Augmentation(mirror=mirror)), in_batches_of(12))
+        np.testing.assert_array_equal(batch.left.numpy(), np.tile(left, 4).astype(np.float32))
 
 
 def test_the_number_of_workers_changes_no_bit(hands: Hands) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional as F
 
 from knuckle.methods import METHODS
-from knuckle.methods.hand_head import HandHead, fit_logistic, pool, unmirror_logits
+from knuckle.methods.hand_head import HandHead, SideLesson, fit_logistic, pool, unmirror_logits
 
 SMALL: dict[str, dict[str, Any]] = {"cpm": {"stages": 2, "width": 8, "feature_width": 8, "first_width": 8}}
 
@@ -52,6 +52,19 @@ def test_the_logits_are_those_of_weight_and_bias() -> None:
     torch.testing.assert_close(logits[:, 0], 2 * pool(features(4, 4), 2)[:, 3])
     assert logits[:, 1].tolist() == [-1.5] * 3
     assert not list(head.parameters()), "training must not touch it"
+
+
+def test_the_side_lesson_is_the_weighted_cross_entropy_of_known_sides() -> None:
+    lesson = SideLesson(5, 0.25)
+    maps = features(4, 4).requires_grad_()
+    loss = lesson(maps, torch.tensor([1.0, torch.nan, 0.0]))
+    logits = lesson.layer(pool(maps, 2))[:, 0]
+    expected = -(logits[0].sigmoid().log() + (1 - logits[2].sigmoid()).log()) / 3
+    torch.testing.assert_close(loss, 0.25 * expected)
+    loss.backward()
+    assert maps.grad is not None
+    assert maps.grad[1].eq(0).all()
+    assert maps.grad[[0, 2]].ne(0).any()
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -301,3 +301,25 @@ def test_a_dry_run_tells_shapes_and_writes_nothing(
     assert told["steps of the run"] == "3"
     assert told["peak memory"].endswith("MiB")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_sides_can_be_taught_and_the_lesson_stays_behind(labels: Path, tmp_path: Path) -> None:
+    runs = []
+    for weight in (0.0, 0.5):
+        content = heatmap_recipe(labels).plain()
+        content["train"] |= {"side_weight": weight, "deterministic": False}
+        runs.append(train(check_recipe(content, "sides"), tmp_path / str(weight)) / "last.safetensors")
+    without, taught = (load_file(run) for run in runs)
+    assert without.keys() == taught.keys()
+    assert not torch.equal(without["backbone.network.stem.conv.weight"], taught["backbone.network.stem.conv.weight"])
+    assert load_model(runs[1])[0].side_lesson is None
+
+
+def test_the_side_lesson_goes_on_where_a_killed_run_left_it(labels: Path, tmp_path: Path) -> None:
+    recipe = tiny_recipe(labels, side_weight=0.5, checkpoint_every_steps=3)
+    assert run_apart(recipe, tmp_path / "cut", [Faulty("kill", 8)]) == [-signal.SIGKILL]
+    fit_tiny(recipe, tmp_path / "cut", Tiny(), resume=True)
+    fit_tiny(recipe, tmp_path / "whole", Tiny())
+    cut, whole = (load_file(tmp_path / run / "checkpoint" / "state-000000008.safetensors") for run in ("cut", "whole"))
+    assert "network.side_lesson.layer.weight" in cut
+    assert all(torch.equal(cut[name], whole[name]) for name in whole)

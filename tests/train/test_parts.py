@@ -56,6 +56,12 @@ def test_parts_of_their_own_and_more_sources(labels: Path, tmp_path: Path) -> No
     assert (len(parts.train), len(parts.validation), len(parts.test)) == (12, 2, 0)
 
 
+def test_sides_cannot_be_learnt_where_nobody_labelled_one(labels: Path) -> None:
+    recipe = recipe_of({"path": str(labels)}, side_weight=0.1)
+    with pytest.raises(ValueError, match=r"no training hand of .* is labelled left or right"):
+        read_parts(recipe, ALONE.device)
+
+
 def test_a_validation_source_without_hands_is_an_error(labels: Path, tmp_path: Path) -> None:
     empty = tmp_path / "empty.json"
     write(Hands.empty(), empty)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from knuckle.data.loader import Batch
 from knuckle.methods.base import Outputs, Targets
+from knuckle.methods.hand_head import SideLesson
 from knuckle.train.distributed import Team
 from knuckle.train.steps import Buffers, LossOf, batches_of_epoch, compute_gradient, in_order, seed_step, stripe
 from tests.train.tiny import SIZE, Tiny
@@ -26,7 +27,8 @@ def batch_of(rows: list[int]) -> Batch:
     points = torch.stack([torch.rand(21, 2, generator=torch.Generator().manual_seed(row)) * SIZE for row in rows])
     labeled = torch.stack([torch.arange(21) % 4 != row % 4 for row in rows])
     matrices = torch.eye(3, dtype=torch.float64).expand(len(rows), 3, 3)
-    return Batch(images.to(torch.uint8), Targets(points, labeled), matrices, torch.tensor(rows))
+    left = torch.tensor(rows) % 2.0
+    return Batch(images.to(torch.uint8), Targets(points, labeled), left, matrices, torch.tensor(rows))
 
 
 @given(rows=st.integers(1, 50), batch=st.integers(1, 20), epoch=st.integers(0, 5))
@@ -59,14 +61,18 @@ def test_pieces_that_the_loader_lost_leave_a_gap() -> None:
     assert found == [(None, []), ([3], ["row 0"]), ([2], []), (None, []), (None, [])]
 
 
+@pytest.mark.parametrize("lesson", [False, True])
 @pytest.mark.parametrize(
     "cut", [[[0, 1, 2, 3, 4, 5]], [[0, 1, 2], [3, 4, 5]], [[0], [1, 2, 3, 4], [5]], [[0, 1, 2, 3, 4, 5], []]]
 )
-def test_however_a_batch_is_cut_the_gradient_is_that_of_its_mean_loss(cut: list[list[int]]) -> None:
+def test_however_a_batch_is_cut_the_gradient_is_that_of_its_mean_loss(cut: list[list[int]], lesson: bool) -> None:
     torch.manual_seed(0)
     method = Tiny()
     whole = batch_of([0, 1, 2, 3, 4, 5])
     loss = method.loss(method(whole.images), whole.targets)["loss"]
+    if lesson:
+        method.side_lesson = SideLesson(3, 0.7)
+        loss = loss + method.side_lesson(method.features_of(whole.images), whole.left)
     expected = torch.autograd.grad(loss, list(method.parameters()))
     pieces = [batch_of(rows) if rows else None for rows in cut]
     gradient = compute_gradient(LossOf(method), method, pieces, ALONE)
@@ -93,10 +99,10 @@ def test_bf16_runs_the_network_in_bf16_and_the_loss_in_float32() -> None:
     seen: list[torch.dtype] = []
 
     class Watched(Tiny):
-        def forward(self, images: Tensor) -> Outputs:
-            hidden = self.layers[2](self.layers[1](self.layers[0](self.normalize(images))))
+        def outputs_of(self, features: Tensor) -> Outputs:
+            hidden = self.layers[2](self.layers[1](self.layers[0](features)))
             seen.append(hidden.dtype)
-            return super().forward(images)
+            return super().outputs_of(features)
 
         def loss(self, outputs: Outputs, targets: Targets) -> dict[str, Tensor]:
             seen.append(outputs["xy"].dtype)

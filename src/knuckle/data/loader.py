@@ -7,6 +7,7 @@ in shared memory, where single samples would cost more than they save.
 
 from __future__ import annotations
 
+import math
 import signal
 import sys
 from collections import deque
@@ -29,7 +30,7 @@ from knuckle.data.images import ImageError, read_image
 from knuckle.data.rendered import RenderedHands
 from knuckle.formats.problems import OnBad
 from knuckle.geometry import Crop, CropRule
-from knuckle.hands import UNLABELED, Hands
+from knuckle.hands import LEFT, UNKNOWN, UNLABELED, Hands
 from knuckle.methods.base import Targets
 from knuckle.skeleton import NUM_JOINTS
 
@@ -51,12 +52,14 @@ class Sample(NamedTuple):
         xy_crop: (21, 2) float32, crop pixels; 0 where not labelled. May lie outside the crop: which
             points a loss can use is for the method to say.
         labeled: (21,) bool.
+        left: 1 where the crop shows a left hand, 0 a right one, NaN where nobody said.
     """
 
     image: UInt8[np.ndarray, "S S 3"]
     crop: Crop
     xy_crop: Float32[np.ndarray, "21 2"]
     labeled: Bool[np.ndarray, "21"]
+    left: float
 
 
 class Batch(NamedTuple):
@@ -65,12 +68,14 @@ class Batch(NamedTuple):
     Attributes:
         images: (B, 3, S, S) uint8 RGB crops, channels last in memory.
         targets: keypoints in crop pixels.
+        left: (B,) float32, 1 where a crop shows a left hand, 0 a right one, NaN where nobody said.
         image_to_crop: (B, 3, 3) float64, one matrix a crop.
         rows: (B,) int64, the hand's row in the source's table.
     """
 
     images: UInt8[Tensor, "B 3 S S"]
     targets: Targets
+    left: Float32[Tensor, " B"]
     image_to_crop: Float64[Tensor, "B 3 3"]
     rows: Int64[Tensor, " B"]
 
@@ -179,6 +184,7 @@ class _Stack(NamedTuple):
     images: UInt8[Tensor, "B S S 3"]
     xy_crop: Float32[np.ndarray, "B 21 2"]
     labeled: Bool[np.ndarray, "B 21"]
+    left: Float32[np.ndarray, " B"]
     image_to_crop: Float64[np.ndarray, "B 3 3"]
     rows: Int64[np.ndarray, " B"]
     messages: list[str]
@@ -226,6 +232,7 @@ def _stack(source: CropSource, rows: list[int], epoch: int, on_bad: OnBad) -> _S
     pixels = images.numpy()
     xy_crop = np.empty((n, NUM_JOINTS, 2), dtype=np.float32)
     labeled = np.empty((n, NUM_JOINTS), dtype=np.bool_)
+    left = np.empty(n, dtype=np.float32)
     image_to_crop = np.empty((n, 3, 3))
     kept: list[int] = []
     messages: list[str] = []
@@ -237,10 +244,12 @@ def _stack(source: CropSource, rows: list[int], epoch: int, on_bad: OnBad) -> _S
             continue
         place = len(kept)
         pixels[place], xy_crop[place], labeled[place] = sample.image, sample.xy_crop, sample.labeled
+        left[place] = sample.left
         image_to_crop[place] = sample.crop.image_to_crop
         kept.append(row)
     n = len(kept)
-    return _Stack(images[:n], xy_crop[:n], labeled[:n], image_to_crop[:n], np.array(kept, dtype=np.int64), messages)
+    rows_kept = np.array(kept, dtype=np.int64)
+    return _Stack(images[:n], xy_crop[:n], labeled[:n], left[:n], image_to_crop[:n], rows_kept, messages)
 
 
 def ahead(items: Iterator[Anything], depth: int) -> Generator[Anything, None, None]:
@@ -271,6 +280,7 @@ def _to_batch(stack: _Stack) -> Batch:
     return Batch(
         images=stack.images.permute(0, 3, 1, 2),
         targets=Targets(torch.from_numpy(stack.xy_crop), torch.from_numpy(stack.labeled)),
+        left=torch.from_numpy(stack.left),
         image_to_crop=torch.from_numpy(stack.image_to_crop),
         rows=torch.from_numpy(stack.rows),
     )
@@ -300,7 +310,11 @@ def _cut(source: CropSource, image: Image, hands: Hands, row: int, rng: np.rando
     pixels = apply_pixels(source.rule.cut(image, crop), augmentation, rng)
     labeled = hands.visibility[row] > UNLABELED
     xy_crop = np.where(labeled[:, None], crop.to_crop(hands.xy[row]), 0).astype(np.float32)
-    return Sample(pixels, crop, xy_crop, labeled)
+    return Sample(pixels, crop, xy_crop, labeled, _left(int(hands.side[row]), mirrored=geometry["mirror"]))
+
+
+def _left(side: int, *, mirrored: bool) -> float:
+    return math.nan if side == UNKNOWN else float((side == LEFT) != mirrored)
 
 
 def _path(hands: Hands, row: int) -> Path:

@@ -25,7 +25,7 @@ from knuckle.hands import LEFT as LEFT_SIDE
 from knuckle.hands import RIGHT as RIGHT_SIDE
 from knuckle.hands import UNKNOWN, Hands
 from knuckle.methods.base import Method
-from knuckle.methods.hand_head import HAND, LEFT, HandHead, fit_logistic, pool
+from knuckle.methods.hand_head import GRID, HAND, LEFT, HandHead, fit_logistic, pool
 from knuckle.predict.torch_engine import TorchEngine, evaluating
 
 if TYPE_CHECKING:
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from knuckle.geometry import CropRule
     from knuckle.predict import Predictor
 
-GRID: Final = 2
 PENALTY: Final = 0.1
 BATCH: Final = 32
 MOST: Final = 5000

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor, nn
 
 from knuckle.geometry import Alignment
-from knuckle.methods.hand_head import HandHead
+from knuckle.methods.hand_head import HandHead, SideLesson
 from knuckle.skeleton import NUM_JOINTS
 
 Outputs = dict[str, Tensor]
@@ -67,6 +67,7 @@ class Method(nn.Module, ABC):
             network says of them means nothing. It is saved with the weights.
         hand_head: says from the feature map whether it shows a hand and which one; None for a network that has not
             got one. Training the network further makes it worthless: fit it again.
+        side_lesson: what a network in training learns left from right by; it is not part of the stored model.
     """
 
     name: ClassVar[str]
@@ -76,6 +77,7 @@ class Method(nn.Module, ABC):
         self.size = size
         self.alignment: Alignment = alignment
         self.hand_head: HandHead | None = None
+        self.side_lesson: SideLesson | None = None
         self.register_buffer("taught", torch.ones(NUM_JOINTS, dtype=torch.bool))
         self.register_buffer("pixel_mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1) * 255, persistent=False)
         self.register_buffer("pixel_std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1) * 255, persistent=False)

@@ -7,6 +7,9 @@ minimum, the same from any start.
 A picture and its mirror image answer the first question alike and the second one with opposite signs. Both are in the
 fit; averaged over both, as in the flip test, the answer is exactly so.
 
+A network that learns from mirrored crops need not tell sides apart, and its features hardly do. `SideLesson` teaches it
+to while it is trained; the head is fitted afterwards all the same.
+
 Letters in shapes: B crops, C channels, D pooled features.
 """
 
@@ -19,6 +22,9 @@ import torch
 from jaxtyping import Float, Float64
 from numpy.typing import NDArray
 from torch import Tensor, nn
+
+GRID: Final = 2
+"""Cells along each axis of a feature map over which a head averages."""
 
 HAND: Final = 0
 LEFT: Final = 1
@@ -55,6 +61,34 @@ class HandHead(nn.Module):
     def to_dict(self) -> dict[str, int]:
         """How to build it, in types that JSON has."""
         return {"channels": self.channels, "grid": self.grid}
+
+
+class SideLesson(nn.Module):
+    """Teaches a network left from right beside its keypoints: a linear layer on the pooled feature map, for training.
+
+    Args:
+        channels: C of the feature map.
+        weight: how much its loss counts beside that of the keypoints.
+    """
+
+    def __init__(self, channels: int, weight: float) -> None:
+        super().__init__()
+        self.weight = weight
+        self.layer = nn.Linear(channels * (GRID**2 + 1), 1)
+
+    def forward(self, features: Float[Tensor, "B C rows columns"], left: Float[Tensor, " B"]) -> Float[Tensor, ""]:
+        """The weighted mean over crops of the cross-entropy of the side, in float32; 0 for a hand of unknown side.
+
+        Args:
+            features: of crops.
+            left: 1 a left hand, 0 a right one, NaN unknown.
+        """
+        with torch.autocast(features.device.type, enabled=False):
+            logits = self.layer(pool(features.float(), GRID)).squeeze(1)
+            known = ~left.isnan()
+            answer = torch.where(known, left, 0.5)
+            each = nn.functional.binary_cross_entropy_with_logits(logits, answer, reduction="none")
+            return self.weight * torch.where(known, each, 0.0).mean()
 
 
 def pool(features: Float[Tensor, "B C rows columns"], grid: int) -> Float[Tensor, "B D"]:

@@ -88,7 +88,11 @@ def save_model(
     """
     from safetensors.torch import save
 
-    tensors = {name: compact(tensor.detach().cpu()).contiguous() for name, tensor in method.state_dict().items()}
+    tensors = {
+        name: compact(tensor.detach().cpu()).contiguous()
+        for name, tensor in method.state_dict().items()
+        if not name.startswith("side_lesson.")  # which has done its work
+    }
     head = method.hand_head
     header = {"version": 1 if head is None else 2, **asdict(spec), "notes": notes}
     if head is not None:

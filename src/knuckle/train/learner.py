@@ -11,6 +11,8 @@ from torch import nn
 
 from knuckle.data.loader import Batch
 from knuckle.methods.base import Method
+from knuckle.methods.hand_head import SideLesson
+from knuckle.predict.torch_engine import evaluating
 from knuckle.train.checkpoint import Position, load_checkpoint, read_position, save_checkpoint
 from knuckle.train.distributed import Team, wrap
 from knuckle.train.ema import MovingAverage
@@ -54,6 +56,8 @@ def start(method: Method, training: Training, team: Team, checkpoint: Path | Non
         ValueError: the checkpoint is damaged or belongs to another network.
     """
     method.to(team.device).to(memory_format=_layout(training))
+    if training.side_weight:
+        method.side_lesson = _side_lesson(method, training).to(team.device)
     average = None if training.ema_decay is None else MovingAverage(method, training.ema_decay)
     optimizer = make_optimizer(method, training)
     position = None if checkpoint is None else read_position(checkpoint)
@@ -112,6 +116,14 @@ def take_step(
         bad_steps=position.bad_steps + (not gradient.finite),
     )
     return gradient
+
+
+def _side_lesson(method: Method, training: Training) -> SideLesson:
+    with evaluating(method), torch.inference_mode():
+        crop = torch.zeros((1, 3, method.size, method.size), device=method.get_buffer("pixel_mean").device)
+        features = method.features_of(crop)
+    torch.manual_seed(training.seed)
+    return SideLesson(features.shape[1], training.side_weight)
 
 
 def _layout(training: Training) -> torch.memory_format:

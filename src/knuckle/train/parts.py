@@ -21,7 +21,7 @@ from knuckle.data.rendered import RenderedHands
 from knuckle.data.splits import split_by_group
 from knuckle.formats import read_checked
 from knuckle.formats.problems import OnBad, Problems
-from knuckle.hands import Hands
+from knuckle.hands import UNKNOWN, Hands
 from knuckle.render.backgrounds import Photos
 from knuckle.render.folder import is_finished, render_folder, settings
 from knuckle.skeleton import NUM_JOINTS
@@ -81,10 +81,17 @@ def read_parts(recipe: Recipe, device: torch.device) -> Parts:
 
     Raises:
         ValueError: a source cannot be read, a hand is unusable and `on_bad` is "stop", or the training
-            part is empty, or the validation part although the recipe asks for one.
+            part is empty, or the validation part although the recipe asks for one; or sides are to be learnt
+            and no training hand has one.
     """
     if isinstance(recipe.data, Data):
-        return _read_files(recipe.data)
+        parts = _read_files(recipe.data)
+        if recipe.train.side_weight and isinstance(parts.train, Hands) and not (parts.train.side != UNKNOWN).any():
+            raise ValueError(
+                f"train.side_weight is {recipe.train.side_weight:g}, but no training hand of {recipe.data.path} is "
+                "labelled left or right; label sides, or set it to 0."
+            )
+        return parts
     on_gpu = device.type == "cuda" and not recipe.train.workers
     return _plan_rendered(recipe.data, recipe.data.size or recipe.model.size, str(device) if on_gpu else "cpu")
 

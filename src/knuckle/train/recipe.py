@@ -247,6 +247,7 @@ class Training(Section):
     warmup_iterations: NonNegativeInt = 0
     warmup_factor: Annotated[float, Field(gt=0, le=1)] = 0.001
     clip_norm: PositiveFloat | None = None
+    side_weight: NonNegativeFloat = 0.0
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
     precision: Literal["float32", "bf16"] = "float32"
     channels_last: bool = False

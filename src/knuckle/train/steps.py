@@ -27,7 +27,7 @@ from knuckle.train.optim import gradient_norm, scale_gradients
 
 
 class LossOf(nn.Module):
-    """A method with its loss as one module, so that DistributedDataParallel and torch.compile see all of it.
+    """A method with its losses as one module, so that DistributedDataParallel and torch.compile see all of it.
 
     Args:
         method: the network.
@@ -40,13 +40,20 @@ class LossOf(nn.Module):
         self.bf16 = precision == "bf16"
 
     def forward(
-        self, images: UInt8[Tensor, "B 3 S S"], xy_crop: Float[Tensor, "B K 2"], labeled: Bool[Tensor, "B K"]
+        self,
+        images: UInt8[Tensor, "B 3 S S"],
+        xy_crop: Float[Tensor, "B K 2"],
+        labeled: Bool[Tensor, "B K"],
+        left: Float[Tensor, " B"] | None = None,
     ) -> Float[Tensor, ""]:
-        """The loss to minimise, a mean over the hands of the batch."""
+        """The loss to minimise, a mean over the batch: of the keypoints, and of sides where they are taught."""
+        lesson = self.method.side_lesson
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self.bf16):
-            outputs = self.method(images)
+            features = self.method.features_of(images)
+            outputs = self.method.outputs_of(features)
         outputs = {name: value.float() for name, value in outputs.items()}
-        return self.method.loss(outputs, Targets(xy_crop, labeled))["loss"]
+        loss = self.method.loss(outputs, Targets(xy_crop, labeled))["loss"]
+        return loss if lesson is None or left is None else loss + lesson(features, left)
 
 
 @dataclass(frozen=True)
@@ -126,10 +133,10 @@ def compute_gradient(
     """
     summed, hands = 0.0, 0
     for number, piece in enumerate(pieces):
-        images, targets = _on_device(piece, method.size, team.device, layout)
+        images, targets, left = _on_device(piece, method.size, team.device, layout)
         count = 0 if piece is None else len(piece.images)
         with _gradients_stay_here(module) if number + 1 < len(pieces) else contextlib.nullcontext():
-            loss = module(images, targets.xy_crop, targets.labeled)
+            loss = module(images, targets.xy_crop, targets.labeled, left)
             (loss * count).backward()
         summed += loss.item() * count
         hands += count
@@ -168,16 +175,17 @@ def seed_step(seed: int, step: int, rank: int) -> None:
 
 def _on_device(
     piece: Batch | None, size: int, device: torch.device, layout: torch.memory_format
-) -> tuple[Tensor, Targets]:
+) -> tuple[Tensor, Targets, Tensor]:
     """A piece's tensors; two empty crops without labels for a missing one, as every process must take part."""
     if piece is None:
         images = torch.zeros((2, 3, size, size), dtype=torch.uint8)
         targets = Targets(torch.zeros(2, NUM_JOINTS, 2), torch.zeros(2, NUM_JOINTS, dtype=torch.bool))
+        left = torch.full((2,), math.nan)
     else:
-        images, targets = piece.images, piece.targets
-    return images.to(device, memory_format=layout, non_blocking=True), Targets(
-        targets.xy_crop.to(device, non_blocking=True), targets.labeled.to(device, non_blocking=True)
-    )
+        images, targets, left = piece.images, piece.targets, piece.left
+    on_device = Targets(targets.xy_crop.to(device, non_blocking=True), targets.labeled.to(device, non_blocking=True))
+    images = images.to(device, memory_format=layout, non_blocking=True)
+    return images, on_device, left.to(device, non_blocking=True)
 
 
 def _gradients_stay_here(module: nn.Module) -> contextlib.AbstractContextManager[None]:

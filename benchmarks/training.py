@@ -10,7 +10,11 @@ measured alone, forward and backward: the backbone; the loss on outputs that are
 as many points. What the backbone and the loss leave of forward and backward is the heads, decoding to coordinates
 included. Operations are those of convolutions and matrix products, counted by PyTorch, two a multiplication and
 addition; their number over the time and the peak that was given is the share of the peak. Memory is the peak of two
-steps of `--memory-batch` hands in a process of its own: all of the process on the CPU, PyTorch's tensors on a GPU.
+steps of `--memory-batches` hands in processes of their own: all of the process on the CPU, PyTorch's tensors on a GPU.
+Where that was measured for two or more sizes, a straight line through them by least squares tells of 128 hands, which
+few CPUs have the memory and nobody the time for.
+
+The file is written after every variant's memory and again at the end, so that what was measured is not lost.
 """
 
 from __future__ import annotations
@@ -19,13 +23,14 @@ import argparse
 import json
 import resource
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
@@ -54,6 +59,8 @@ VARIANTS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
 
 MEMORY_STEPS: Final = 2
 """The first one allocates the optimizer's state, so the second needs most."""
+
+FULL_BATCH: Final = 128
 
 
 @dataclass(frozen=True)
@@ -100,7 +107,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=256, help="side of the crops, pixels")
     parser.add_argument("--batch", type=int, default=16, help="hands a step")
     parser.add_argument(
-        "--memory-batch", type=int, default=128, help="hands a step where memory is measured; 0: do not"
+        "--memory-batches", nargs="*", type=int, default=[128], help="hands a step where memory is measured"
     )
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--runs", type=int, default=5, help="rounds; the median counts")
@@ -108,23 +115,29 @@ def main() -> None:
     parser.add_argument("--variants", nargs="+", choices=tuple(VARIANTS), default=list(VARIANTS))
     options = parser.parse_args()
     setting = Setting(options.backbone, options.size, options.batch, options.device)
-    rows: list[Row] = []
-    for name in options.variants:
-        # First, as this process may hold nothing on the device that another one could need.
-        rows += measure_memory(name, setting, options.memory_batch) if options.memory_batch else []
-    rows += measure_steps(options.variants, setting, options.runs, options.peak_tflops)
-    result = {
+    told = {
         "command": f"python -m benchmarks.training {' '.join(sys.argv[1:])}",
         "machine": machine(),
         "gpu": torch.cuda.get_device_name() if options.device == "cuda" else "",
         "precision": "bf16" if options.device == "cuda" else "float32",
-        "settings": asdict(setting) | {"peak_tflops": options.peak_tflops, "memory_batch": options.memory_batch},
-        "rows": [asdict(row) for row in rows],
+        "settings": asdict(setting) | {"peak_tflops": options.peak_tflops, "memory_batches": options.memory_batches},
     }
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(result, indent=2) + "\n")
-    for row in rows:
-        sys.stdout.write(f"{row.name:52} {row.median:10.4g} {row.unit}\n")
+    rows: list[Row] = []
+    for found in measure(options, setting):
+        for row in found:
+            sys.stdout.write(f"{row.name:52} {row.median:10.4g} {row.unit}\n")
+        sys.stdout.flush()
+        rows += found
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        options.out.write_text(json.dumps(told | {"rows": [asdict(row) for row in rows]}, indent=2) + "\n")
+
+
+def measure(options: argparse.Namespace, setting: Setting) -> Iterator[list[Row]]:
+    """All rows, as they are found."""
+    for name in options.variants:
+        # First, as this process may hold nothing on the device that another one could need.
+        yield list(measure_memory(name, setting, options.memory_batches))
+    yield measure_steps(options.variants, setting, options.runs, options.peak_tflops)
 
 
 def prepare(name: str, setting: Setting) -> Bench:
@@ -260,12 +273,16 @@ def _milliseconds(work: Callable[[], object], device: str) -> Callable[[], float
 # Memory.
 
 
-def measure_memory(name: str, setting: Setting, batch: int) -> Iterator[Row]:
-    """The peak of a few steps in a new process."""
-    large = Setting(setting.backbone, setting.size, batch, setting.device)
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        peak = pool.submit(peak_memory, name, large).result()
-    yield Row(f"{name}: peak memory at {batch} hands", "MiB", peak, [peak])
+def measure_memory(name: str, setting: Setting, batches: Sequence[int]) -> Iterator[Row]:
+    """The peak of a few steps for each size of a batch, in new processes, and what a line through them tells."""
+    peaks = []
+    for batch in batches:
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+            peaks.append(pool.submit(peak_memory, name, replace(setting, batch=batch)).result())
+        yield Row(f"{name}: peak memory at {batch} hands", "MiB", peaks[-1], [peaks[-1]])
+    if len(set(batches)) > 1 and FULL_BATCH not in batches:
+        told = float(np.polyval(np.polyfit(batches, peaks, 1), FULL_BATCH))
+        yield Row(f"{name}: peak memory at {FULL_BATCH} hands, by a line", "MiB", told, [told])
 
 
 def peak_memory(name: str, setting: Setting) -> float:

@@ -17,11 +17,8 @@ same command goes on. Beside the JSON file lies the figure.
 
 from __future__ import annotations
 
-import argparse
-import json
 import math
 import sys
-import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, replace
@@ -35,7 +32,19 @@ from jaxtyping import Float64, Int64
 
 import knuckle
 from benchmarks.data_loading import machine
-from benchmarks.methods import Setting, begin, last_errors, mean_pose_of, one_thread, pose_errors, train_and_measure
+from benchmarks.methods import (
+    Setting,
+    begin,
+    last_errors,
+    mean_pose_of,
+    one_thread,
+    pose_errors,
+    say_time_is_up,
+    setting_of,
+    shared_options,
+    train_and_measure,
+    write_numbers,
+)
 from benchmarks.methods_numbers import RESULT_SHARE, Difference, hand_means, over_seeds, paired
 from benchmarks.methods_plan import PLANS, variants
 from knuckle.formats import read, write
@@ -48,6 +57,7 @@ from knuckle.skeleton import GESTURES
 FIST: Final = 6
 SHARES: Final = (0.0, 0.01, 0.04, 0.12)
 BALANCED: Final = 0.04
+SEEDS: Final = 5
 METHOD: Final = "heatmap"
 """That of the study."""
 HANDS_SEED: Final = 51_000
@@ -60,27 +70,16 @@ Job = tuple[int, float]
 
 def main() -> None:
     """Render and train what is missing, then write the numbers and the figure."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--work", type=Path, required=True, help="folder for hands, networks and predictions")
-    parser.add_argument("--out", type=Path, required=True, help="JSON file to write; the figure goes beside it")
-    parser.add_argument("--plan", choices=tuple(PLANS), default="cpu", help="sizes, as in benchmarks.methods")
-    parser.add_argument("--seeds", type=int, default=5, help="networks a share")
-    parser.add_argument("--minutes", type=float, default=math.inf, help="stop after that long; call again to go on")
-    parser.add_argument("--processes", type=int, default=2, help="networks trained at a time, one thread each")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda")
-    options = parser.parse_args()
-    if options.seeds < 2:
-        parser.error("--seeds must be at least 2: one network says nothing about chance.")
-    plan = replace(PLANS[options.plan], name=f"imbalance_{options.plan}", seeds=options.seeds)
-    setting = Setting(plan, options.work.resolve(), options.device, time.time() + 60 * options.minutes)
+    options = shared_options(__doc__, "JSON file to write; the figure goes beside it", PLANS).parse_args()
+    name = f"imbalance_{options.plan}"
+    setting = setting_of(options, replace(PLANS[options.plan], name=name, seeds=options.seeds or SEEDS))
     begin(setting)
     render_hands(setting)
     if not train_all(setting, options.processes):
-        sys.stdout.write(f"The time is up; everything is saved in {setting.work}. The same command goes on.\n")
+        say_time_is_up(setting)
         return
     result = summarize(setting)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n")
+    write_numbers(result, options.out)
     draw(result, options.out.with_suffix(".png"))
     for sentence in result["sentences"]:
         sys.stdout.write(sentence + "\n")

@@ -26,8 +26,6 @@ JSON file lies the figure.
 
 from __future__ import annotations
 
-import argparse
-import json
 import math
 import sys
 import time
@@ -51,7 +49,11 @@ from benchmarks.methods import (
     mean_pose_errors,
     one_thread,
     render_hands,
+    say_time_is_up,
+    setting_of,
+    shared_options,
     train_and_measure,
+    write_numbers,
 )
 from benchmarks.methods_numbers import (
     FAILS,
@@ -61,7 +63,6 @@ from benchmarks.methods_numbers import (
     hand_means,
     joint_verdict,
     over_seeds,
-    without_nan,
 )
 from benchmarks.methods_plan import LOSSES, OURS, RIVALS
 from knuckle.data.label_noise import NOISE
@@ -123,31 +124,21 @@ NMEs = Mapping[Job, float]
 
 def main() -> None:
     """Train what is missing, then write the numbers and the figure."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--work", type=Path, required=True, help="folder for hands, networks and predictions")
-    parser.add_argument("--out", type=Path, required=True, help="JSON file to write; the figure goes beside it")
-    parser.add_argument("--plan", choices=tuple(PLANS), default="cpu", help="how much is done")
+    parser = shared_options(__doc__, "JSON file to write; the figure goes beside it", PLANS)
     parser.add_argument("--kinds", nargs="+", choices=tuple(NOISE), help="some of the plan's kinds of noise")
-    parser.add_argument("--seeds", type=int, help="networks of a variant, kind and rate, instead of the plan's")
-    parser.add_argument("--minutes", type=float, default=math.inf, help="stop after that long; call again to go on")
-    parser.add_argument("--processes", type=int, default=2, help="networks trained at a time, one thread each")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda")
     options = parser.parse_args()
     plan = PLANS[options.plan]
     rates = {kind: plan.rates[kind] for kind in plan.rates if kind in (options.kinds or plan.rates)}
     plan = replace(plan, rates=rates, networks=replace(plan.networks, seeds=options.seeds or plan.networks.seeds))
-    if not rates or plan.networks.seeds < 2:
-        parser.error(
-            f"plan {options.plan} has noise of the kinds {', '.join(PLANS[options.plan].rates)}, at 2 seeds or more."
-        )
-    setting = Setting(plan.networks, options.work.resolve(), options.device, time.time() + 60 * options.minutes)
+    if not rates:
+        parser.error(f"plan {options.plan} has noise of the kinds {', '.join(PLANS[options.plan].rates)}.")
+    setting = setting_of(options, plan.networks)
     begin(setting)
     if not (render_hands(setting) and train_all(setting, plan, options.processes)):
-        sys.stdout.write(f"The time is up; everything is saved in {setting.work}. The same command goes on.\n")
+        say_time_is_up(setting)
         return
     result = summarize(setting, plan)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(without_nan(result), indent=1) + "\n")
+    write_numbers(result, options.out)
     draw(result["curves"], options.out.with_suffix(".png"))
     for line in table(result):
         sys.stdout.write(line + "\n")

@@ -24,7 +24,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -53,6 +53,7 @@ from benchmarks.methods_numbers import (
     pck,
     row,
     stage_numbers,
+    without_nan,
 )
 from benchmarks.methods_plan import (
     LOSSES,
@@ -113,25 +114,14 @@ class Setting:
 
 def main() -> None:
     """Render and train what is missing, then write the report."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--work", type=Path, required=True, help="folder for hands, networks and predictions")
-    parser.add_argument("--out", type=Path, required=True, help="folder for report.md, figures and methods.json")
-    parser.add_argument("--plan", choices=tuple(PLANS), default="cpu", help="how much is done")
-    parser.add_argument("--minutes", type=float, default=math.inf, help="stop after that long; call again to go on")
-    parser.add_argument("--processes", type=int, default=2, help="networks trained at a time, one thread each")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser = shared_options(__doc__, "folder for report.md, figures and methods.json", PLANS)
     parser.add_argument("--weights", help="the backbone's first weights: imagenet or a file; random by default")
-    parser.add_argument("--seeds", type=int, help="networks a variant, instead of the plan's")
     options = parser.parse_args()
     plan = replace(PLANS[options.plan], weights=options.weights)
-    plan = replace(plan, seeds=options.seeds or plan.seeds)
-    if plan.seeds < 2:
-        parser.error("--seeds must be at least 2: one network says nothing about chance.")
-    until = time.time() + 60 * options.minutes
-    setting = Setting(plan, options.work.resolve(), options.device, until)
+    setting = setting_of(options, replace(plan, seeds=options.seeds or plan.seeds))
     begin(setting)
     if not (render_hands(setting) and train_all(setting, options.processes)):
-        sys.stdout.write(f"The time is up; everything is saved in {setting.work}. The same command goes on.\n")
+        say_time_is_up(setting)
         return
     true, errors, xy_image = measured(setting)
     result = summarize(setting, true, errors)
@@ -141,6 +131,41 @@ def main() -> None:
     write_figures(result, true, {label: xy_image[name] for name, label in shown.items()}, options.out)
     write_report(result, options.out / "report.md")
     sys.stdout.write((options.out / "report.md").read_text())
+
+
+def shared_options(doc: str | None, out: str, plans: Mapping[str, object]) -> argparse.ArgumentParser:
+    """A parser of what all benchmarks ask that train many networks; `doc` begins with what this one does."""
+    parser = argparse.ArgumentParser(description=(doc or "").splitlines()[0])
+    parser.add_argument("--work", type=Path, required=True, help="folder for hands, networks and predictions")
+    parser.add_argument("--out", type=Path, required=True, help=out)
+    parser.add_argument("--plan", choices=tuple(plans), default="cpu", help="how much is done")
+    parser.add_argument("--seeds", type=_two_or_more, help="networks of each kind, instead of the plan's number")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="stop after that long; call again to go on")
+    parser.add_argument("--processes", type=int, default=2, help="networks trained at a time, one thread each")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    return parser
+
+
+def _two_or_more(text: str) -> int:
+    if int(text) < 2:
+        raise argparse.ArgumentTypeError("one network says nothing about chance; give 2 or more")
+    return int(text)
+
+
+def setting_of(options: argparse.Namespace, plan: Plan) -> Setting:
+    """What `shared_options` were given, for a plan."""
+    return Setting(plan, options.work.resolve(), options.device, time.time() + 60 * options.minutes)
+
+
+def say_time_is_up(setting: Setting) -> None:
+    """What a run that is not finished ends with."""
+    sys.stdout.write(f"The time is up; everything is saved in {setting.work}. The same command goes on.\n")
+
+
+def write_numbers(result: dict[str, Any], path: Path) -> None:
+    """Write a result as JSON; what is not a number is null."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(without_nan(result), indent=1) + "\n")
 
 
 def begin(setting: Setting) -> None:

@@ -14,11 +14,7 @@ Otherwise that is open. The goal is a quarter of the multiply-adds.
 
 from __future__ import annotations
 
-import argparse
-import json
-import math
 import sys
-import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -40,7 +36,11 @@ from benchmarks.methods import (
     mean_pose_errors,
     one_thread,
     render_hands,
+    say_time_is_up,
+    setting_of,
+    shared_options,
     train_and_measure,
+    write_numbers,
 )
 from benchmarks.methods_numbers import (
     FAILS,
@@ -51,7 +51,6 @@ from benchmarks.methods_numbers import (
     hand_means,
     over_seeds,
     unpaired,
-    without_nan,
 )
 from benchmarks.methods_plan import MOST_STAGES, OURS, PAPER_STAGES, PLANS, recipe, variants, with_stages
 from knuckle.formats import read
@@ -104,25 +103,16 @@ CANDIDATES: Final = {
 
 def main() -> None:
     """Train what is missing, then write the numbers."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--work", type=Path, required=True, help="that of benchmarks.methods with this plan")
-    parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
-    parser.add_argument("--plan", choices=tuple(PLANS), default="cpu", help="as of benchmarks.methods")
-    parser.add_argument("--seeds", type=int, help="networks a candidate, instead of the plan's")
-    parser.add_argument("--minutes", type=float, default=math.inf, help="stop after that long; call again to go on")
-    parser.add_argument("--processes", type=int, default=2, help="networks trained at a time, one thread each")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda")
-    options = parser.parse_args()
-    plan = replace(PLANS[options.plan], seeds=options.seeds or PLANS[options.plan].seeds)
-    setting = Setting(plan, options.work.resolve(), options.device, time.time() + 60 * options.minutes)
+    options = shared_options(__doc__, "JSON file to write", PLANS).parse_args()
+    plan = PLANS[options.plan]
+    setting = setting_of(options, replace(plan, seeds=options.seeds or plan.seeds))
     begin(setting)
     candidates = CANDIDATES[options.plan]
     if not (render_hands(setting) and train_all(setting, candidates, options.processes)):
-        sys.stdout.write(f"The time is up; everything is saved in {setting.work}. The same command goes on.\n")
+        say_time_is_up(setting)
         return
     result = summarize(setting, candidates)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(without_nan(result), indent=1) + "\n")
+    write_numbers(result, options.out)
     for row in result["networks"]:
         nme = row["nme"]
         sys.stdout.write(

@@ -77,6 +77,24 @@ def test_a_folder_becomes_a_table_and_pictures(place: Path, capsys: pytest.Captu
     assert numbers.split()[:4] == ["6", "6", "0", "0"]
 
 
+def test_a_list_names_photos_and_each_is_taken_once(place: Path) -> None:
+    (place / "list.txt").write_text("photos/v1/3.png\n\nphotos/v0/2.png\nphotos/v1/3.png\n")
+    predict("photos/v0/2.png", "--list", "list.txt", "--boxes", "full", "--out", "x.csv")
+    assert knuckle.read("x.csv").image.tolist() == ["photos/v0/2.png", "photos/v1/3.png"]
+
+
+def test_with_ray_the_table_is_the_same(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The shipped model in two workers, from a folder that they do not start in."""
+    monkeypatch.undo()
+    monkeypatch.chdir(place)
+    for name, options in (("plain", []), ("ray", ["--ray", "local", "--workers", "2"])):
+        assert main(["predict", "photos", "--boxes", "full", "--out", f"{name}.csv", *options]) == 0
+    plain, spread = knuckle.read("plain.csv"), knuckle.read("ray.csv")
+    assert spread.image.tolist() == plain.image.tolist()
+    np.testing.assert_allclose(spread.xy, plain.xy, atol=0.01)
+    assert spread.confidence is not None
+
+
 @pytest.mark.parametrize(
     ("out", "options"),
     [
@@ -267,6 +285,11 @@ def test_a_camera_runs_until_ctrl_c(
         (["--boxes", "full", "--out", "x.csv"], "nothing to look at"),
         (["clip.avi", "photos", "--boxes", "full", "--out", "x.csv"], "one video or camera at a time"),
         (["clip.avi", "--camera", "0", "--boxes", "full", "--out", "x.csv"], "one video or camera at a time"),
+        (["clip.avi", "--list", "l.txt", "--boxes", "full", "--out", "x.csv"], "one video or camera at a time"),
+        (["photos", "--boxes", "full", "--ray", "local"], "--ray is for photos whose keypoints go to --out"),
+        (["clip.avi", "--boxes", "full", "--out", "x.csv", "--ray", "local"], "--ray is for photos"),
+        (["photos", "--boxes", "full", "--out", "x.csv", "--workers", "2"], "--workers are processes of --ray"),
+        (["--list", "none.txt", "--boxes", "full", "--out", "x.csv"], "none.txt cannot be read"),
         (["clip.avi", "--out", "x.csv"], "without a detector a video needs to be told where its hands are"),
         (["clip.avi", "--boxes", "full", "--out", "x.csv", "--resume"], "leave out --resume"),
         (["photos", "--boxes", "full", "--out", "x.csv", "--smooth"], "--smooth and --seconds are for a video"),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from knuckle.predict.sources import find_images
+from knuckle.predict.sources import find_images, read_list
 
 
 def make(folder: Path, *names: str) -> None:
@@ -66,3 +66,16 @@ def test_nothing_found_is_a_sentence(tmp_path: Path) -> None:
     ):
         with pytest.raises(ValueError, match=sentence):
             find_images([source])
+
+
+def test_a_list_is_a_path_a_line(tmp_path: Path) -> None:
+    listed = tmp_path / "list.txt"
+    listed.write_text("a.jpg\n\n/b/c d.png\na.jpg\n", encoding="utf-8")
+    assert read_list(listed) == [Path("a.jpg"), Path("/b/c d.png")]
+
+
+@pytest.mark.parametrize(("content", "sentence"), [(b"", "names no image"), (b"\xff\xfe\x00", "UTF-8")])
+def test_what_is_no_list_is_a_sentence(tmp_path: Path, content: bytes, sentence: str) -> None:
+    (tmp_path / "list.txt").write_bytes(content)
+    with pytest.raises(ValueError, match=sentence):
+        read_list(tmp_path / "list.txt")

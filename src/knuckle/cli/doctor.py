@@ -42,6 +42,7 @@ def doctor() -> None:
         ("torch", _look("torch", _torch)),
         ("timm", _look("timm", _timm)),
         ("openvino", _version("openvino")),
+        ("ray", _version("ray")),
     ]
     print_table(("what", "found"), rows)
     print_table(("model", "files"), list(_models()), title="\nModels that came with it")

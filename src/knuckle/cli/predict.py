@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from knuckle.hands import Hands
     from knuckle.predict import Predictor
     from knuckle.predict.files import BoxesByImage
+    from knuckle.predict.on_ray import Cluster
     from knuckle.predict.sinks import Output
     from knuckle.predict.video import Video
 
@@ -33,6 +34,9 @@ def predict(
     source: Annotated[
         list[str] | None,
         typer.Argument(help="Photos, folders of photos, or patterns like 'photos/**/*.jpg'; or one video."),
+    ] = None,
+    image_list: Annotated[
+        Path | None, typer.Option("--list", help="A text file with the path of a photo on each line.")
     ] = None,
     model: Annotated[
         str,
@@ -85,6 +89,18 @@ def predict(
     seconds: Annotated[
         float | None, typer.Option("--seconds", min=0.0, help="Video or camera: end after so many seconds.")
     ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            "--ray",
+            help="Photos: share them among the processes of a Ray cluster. 'local' for this machine, 'auto' for the "
+            "cluster that it is part of, or an address.",
+            metavar="ADDRESS",
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=1, help="With --ray: processes at most. Default: one a core.")
+    ] = None,
 ) -> None:
     """Find the keypoints of hands in photos, or follow them through a video.
 
@@ -99,24 +115,29 @@ def predict(
     Example: knuckle predict clip.mp4 --model runs/first --out tracks.csv --draw out.mp4 --smooth
     """
     from knuckle.predict import load
+    from knuckle.predict.on_ray import Cluster
     from knuckle.predict.sinks import Output
     from knuckle.predict.video import is_video, open_camera, open_video
 
     sources = source or []
     moving = camera is not None or any(map(is_video, sources))
-    if camera is None and not sources:
-        raise ValueError("nothing to look at: give photos, folders, a video, or --camera N.")
-    if moving and len(sources) + (camera is not None) > 1:
+    if camera is None and not sources and image_list is None:
+        raise ValueError("nothing to look at: give photos, folders, a video, --list FILE or --camera N.")
+    if moving and len(sources) + (camera is not None) + (image_list is not None) > 1:
         raise ValueError("one video or camera at a time, and no photos beside it.")
+    if ray is not None and (moving or out is None):
+        raise ValueError("--ray is for photos whose keypoints go to --out FILE.")
+    if workers is not None and ray is None:
+        raise ValueError("--workers are processes of --ray; give --ray local for some of this machine.")
     if out is None and draw is None and moving:
         raise ValueError("nothing would be kept: give --out FILE for keypoints, --draw for pictures, or both.")
     output = None if out is None else Output.of(out, file_format)
     settings = {"model": model, "preset": preset, "boxes": boxes, "flip test": flip_test}
     if detector is not None:
         settings["detector"] = str(detector)
-    load_model = partial(
-        load, model, flip_test=flip_test, preset=preset, device=device, batch_size=batch, detector=detector
-    )
+    options: dict[str, Any] = {"flip_test": flip_test, "preset": preset, "device": device, "batch_size": batch}
+    options["detector"] = detector
+    load_model = partial(load, model, **options) if ray is None else _for_workers(model, options)
     if moving:
         if resume:
             raise ValueError("a video is followed from its start: leave out --resume.")
@@ -131,12 +152,40 @@ def predict(
     if resume and output is not None and output.is_complete:
         say(f"{out} is complete already; delete it to predict again.")
         return
-    _predict_photos(load_model, sources, boxes, output, draw, resume=resume, on_bad=on_bad, settings=settings)
+    images = _images(sources, image_list, draw)
+    cluster = None if ray is None else Cluster(ray, workers, gpu=device is not None and device.startswith("cuda"))
+    _predict_photos(
+        load_model, images, boxes, output, draw, resume=resume, on_bad=on_bad, settings=settings, cluster=cluster
+    )
+
+
+def _for_workers(model: str, options: dict[str, Any]) -> Callable[[], Predictor]:
+    """How a worker of Ray, which has one core, loads the model: from a path that holds in any folder."""
+    from knuckle.predict import load
+    from knuckle.predict.load import engine_of
+    from knuckle.predict.shipped import is_shipped
+
+    shipped = is_shipped(model)
+    if options["detector"] is not None:
+        options = options | {"detector": options["detector"].absolute()}
+    if shipped or engine_of(Path(model)) != "torch":  # PyTorch's threads are as many as Ray tells it
+        options = options | {"threads": 1}
+    return partial(load, model if shipped else str(Path(model).absolute()), **options)
+
+
+def _images(sources: list[str], image_list: Path | None, draw: Path | None) -> list[Path]:
+    """All photos that were named, each once."""
+    from knuckle.predict.sources import find_images, read_list
+
+    found = find_images(sources, leave_out=draw)
+    if image_list is None:
+        return found
+    return list({image.absolute(): image for image in [*found, *read_list(image_list)]}.values())
 
 
 def _predict_photos(
     load_model: Callable[[], Predictor],
-    sources: list[str],
+    images: list[Path],
     boxes: str | None,
     output: Output | None,
     draw: Path | None,
@@ -144,13 +193,13 @@ def _predict_photos(
     resume: bool,
     on_bad: OnBad,
     settings: dict[str, Any],
+    cluster: Cluster | None,
 ) -> None:
     from knuckle.predict.boxes import match_boxes, read_boxes
     from knuckle.predict.files import picture_paths, predict_files
+    from knuckle.predict.on_ray import predict_files_on_ray
     from knuckle.predict.photos import FULL
-    from knuckle.predict.sources import find_images
 
-    images = find_images(sources, leave_out=draw)
     listed = output is None and draw is None
     if listed and len(images) > MOST_LISTED:
         raise ValueError(
@@ -161,22 +210,20 @@ def _predict_photos(
     places: BoxesByImage = None
     if boxes is not None:
         places = FULL if boxes == FULL else match_boxes(images, read_boxes(Path(boxes)))
-    predictor = load_model()
+    predictor = load_model()  # with Ray, too: what is wrong with it is better said here than by every worker
     start = time.perf_counter()
+    keep: dict[str, Any] = {"output": output, "pictures": pictures, "settings": settings, "resume": resume}
     try:
         with progress(len(images), "photos") as update:
-            tally, lost = predict_files(
-                predictor,
-                images,
-                places,
-                output=output,
-                pictures=pictures,
-                settings=settings,
-                resume=resume,
-                on_bad=on_bad,
-                progress=update,
-                watch=found.append if listed else None,
-            )
+            if cluster is None:
+                watch = found.append if listed else None
+                tally, lost = predict_files(
+                    predictor, images, places, **keep, on_bad=on_bad, progress=update, watch=watch
+                )
+            else:
+                tally, lost = predict_files_on_ray(
+                    load_model, images, places, cluster, **keep, on_bad=on_bad, progress=update
+                )
     except KeyboardInterrupt:
         if output is not None:
             say(f"What was found so far is kept in {output.journal}; the same command with --resume goes on.")

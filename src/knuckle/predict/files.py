@@ -1,13 +1,18 @@
-"""Predicting files: from paths and boxes to a journal and pictures, one photo at a time."""
+"""Predicting files: from paths and boxes to a journal and pictures, one photo at a time.
+
+`look` is what a process does with photos; `keep_found` writes down what was found, wherever that was. `predict_files`
+is both in one process, `knuckle.predict.on_ray` has many that look.
+"""
 
 from __future__ import annotations
 
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float32
@@ -24,6 +29,24 @@ if TYPE_CHECKING:
     from knuckle.predict.sinks import Output
 
 BoxesByImage = Mapping[Path, Float32[np.ndarray, "m 4"]] | Literal["full"] | None
+
+
+class Task(NamedTuple):
+    """What is to be done with photos.
+
+    Attributes:
+        boxes: for every photo its boxes; "full"; or None for the predictor's detector.
+        pictures: for every photo where to draw it; None draws nothing.
+        on_bad: "skip" goes on after a photo that cannot be used and says why in its entry; "stop" raises.
+    """
+
+    boxes: BoxesByImage
+    pictures: Mapping[Path, Path] | None = None
+    on_bad: OnBad = "skip"
+
+
+Look = Callable[[Sequence[Path], Path], Iterator[Entry]]
+"""Gives an entry for each photo, named from a folder."""
 
 
 def predict_files(
@@ -65,16 +88,39 @@ def predict_files(
         ValueError: a photo or a box cannot be used and `on_bad` is "stop", or something cannot be
             written; names it.
     """
+    task = Task(boxes, pictures, on_bad)
+    return keep_found(
+        partial(look, predictor, task),
+        images,
+        output=output,
+        settings=settings,
+        resume=resume,
+        progress=progress,
+        watch=watch,
+    )
+
+
+def keep_found(
+    looks: Look,
+    images: Sequence[Path],
+    *,
+    output: Output | None,
+    settings: Mapping[str, Any] = MappingProxyType({}),
+    resume: bool = False,
+    progress: Callable[[int], object] | None = None,
+    watch: Callable[[Hands], object] | None = None,
+) -> tuple[Tally, list[str]]:
+    """Write down what is found on photos, each when it comes. All else is as `predict_files` says."""
     if output is None:
         tally = Tally()
-        for entry in _entries(predictor, images, boxes, Path(), pictures, on_bad):
+        for entry in looks(images, Path()):
             tally.add(entry)
             _report(progress, tally)
             _show(watch, entry)
         return tally, []
     with Journal(output.journal, {**settings, "format": output.kind}, resume=resume) as journal:
         rest = [image for image in images if name_from(output.root, image) not in journal.done]
-        for entry in _entries(predictor, rest, boxes, output.root, pictures, on_bad):
+        for entry in looks(rest, output.root):
             journal.add(entry)
             _report(progress, journal.tally)
             _show(watch, entry)
@@ -91,34 +137,36 @@ def _show(watch: Callable[[Hands], object] | None, entry: Entry) -> None:
         watch(entry.hands)
 
 
-def _entries(
-    predictor: Predictor,
-    images: Sequence[Path],
-    boxes: BoxesByImage,
-    root: Path,
-    pictures: Mapping[Path, Path] | None,
-    on_bad: OnBad,
-) -> Iterator[Entry]:
-    """What is found on each photo, drawn where asked for; a skipped photo comes a little early."""
+def look(predictor: Predictor, task: Task, images: Sequence[Path], root: Path) -> Iterator[Entry]:
+    """What is found on each photo, drawn where asked for; a skipped photo comes a little early.
+
+    Args:
+        predictor: the model.
+        task: what to do.
+        images: paths of the photos.
+        root: the folder that their names start from.
+
+    Raises:
+        ValueError: a photo or a box cannot be used and `task.on_bad` is "stop", or a picture cannot be written.
+    """
     skipped: deque[Entry] = deque()
 
     def skip(image: Path, problem: str) -> None:
         skipped.append(Entry(name_from(root, image), (0, 0), Hands.empty(), problem))
 
-    for found in predictor.stream(_photos(images, boxes, on_bad, skip)):
+    for found in predictor.stream(_photos(images, task, skip)):
         while skipped:
             yield skipped.popleft()
         image = Path(found.name)
-        if pictures is not None:
-            _draw(image, found.hands, pictures[image], boxes != FULL)
+        if task.pictures is not None:
+            _draw(image, found.hands, task.pictures[image], task.boxes != FULL)
         name = name_from(root, image)
         yield Entry(name, found.size_wh, found.hands.replace(image=[name] * len(found.hands)))
     yield from skipped
 
 
-def _photos(
-    images: Sequence[Path], boxes: BoxesByImage, on_bad: OnBad, skip: Callable[[Path, str], None]
-) -> Iterator[Photo]:
+def _photos(images: Sequence[Path], task: Task, skip: Callable[[Path, str], None]) -> Iterator[Photo]:
+    boxes = task.boxes
     for image in images:
         try:
             _check_name(image)
@@ -126,7 +174,7 @@ def _photos(
             if boxes is not None and not isinstance(boxes, str):
                 photo = photo._replace(boxes=check_boxes(boxes[image], photo.size_wh, str(image)))
         except ValueError as error:
-            if on_bad == "stop":
+            if task.on_bad == "stop":
                 raise
             skip(image, str(error))
         else:

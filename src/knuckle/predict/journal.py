@@ -107,16 +107,7 @@ class Journal:
 
     def add(self, entry: Entry) -> None:
         """Write down what is known about an image; it is in the file when this returns."""
-        line: dict[str, Any] = {"image": entry.name, "size": list(entry.size_wh)}
-        if entry.problem:
-            line["problem"] = entry.problem
-        if entry.moment is not None:
-            line["moment"] = to_json(entry.moment)
-        if len(entry.hands):
-            line["hands"] = {
-                name: numbers_or_null(column) for name in COLUMNS if (column := getattr(entry.hands, name)) is not None
-            }
-        self._write_line(line)
+        self._write_line(line_of(entry))
         self._count(entry, new=True)
 
     def _count(self, entry: Entry, *, new: bool) -> None:
@@ -146,14 +137,33 @@ def read_journal(path: Path) -> Iterator[Entry]:
         next(stream, None)
         for number, line in enumerate(stream, start=2):
             try:
-                yield _entry(json.loads(line))
+                yield entry_of(json.loads(line))
             except (KeyError, TypeError, ValueError) as error:
                 raise ValueError(
                     f"{path}:{number} is not a line of a journal; delete the file to begin anew."
                 ) from error
 
 
-def _entry(line: Mapping[str, Any]) -> Entry:
+def line_of(entry: Entry) -> dict[str, Any]:
+    """An entry as JSON can hold it; `entry_of` reads it back."""
+    line: dict[str, Any] = {"image": entry.name, "size": list(entry.size_wh)}
+    if entry.problem:
+        line["problem"] = entry.problem
+    if entry.moment is not None:
+        line["moment"] = to_json(entry.moment)
+    if len(entry.hands):
+        line["hands"] = {
+            name: numbers_or_null(column) for name in COLUMNS if (column := getattr(entry.hands, name)) is not None
+        }
+    return line
+
+
+def entry_of(line: Mapping[str, Any]) -> Entry:
+    """The entry that `line_of` made a line of.
+
+    Raises:
+        KeyError, TypeError, ValueError: it made none such.
+    """
     name, (width, height), columns = line["image"], line["size"], line.get("hands")
     moment = from_json(line["moment"]) if "moment" in line else None
     if columns is None:

@@ -43,6 +43,27 @@ def find_images(sources: Iterable[str | os.PathLike[str]], *, leave_out: Path | 
     return list(found.values())
 
 
+def read_list(path: Path) -> list[Path]:
+    """The images that a text file names, one path a line; empty lines do not count.
+
+    Relative paths start from the working directory, as on a command line. Whether there is an image is seen when it is
+    read: looking for millions beforehand would take longer than many a run.
+
+    Raises:
+        ValueError: the file cannot be read, or names no image.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not a text file in UTF-8, so it cannot be a list of images.") from error
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read ({error.strerror or error}).") from error
+    found = {Path(line).absolute(): Path(line) for line in lines if line.strip()}
+    if not found:
+        raise ValueError(f"{path} names no image; write one path a line.")
+    return list(found.values())
+
+
 def _images_of(source: Path, leave_out: Path | None) -> Iterator[Path]:
     if source.is_dir():
         yield from _images_below(source, leave_out)

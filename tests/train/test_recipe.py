@@ -187,6 +187,8 @@ def test_faults(content: dict[str, object], message: str) -> None:
         ("- a\n- b\n", "must hold the sections"),
         ("", "must hold the sections"),
         ("data: \x07", "is not valid YAML"),
+        ("data: 2024-99-99", "is not valid YAML"),
+        pytest.param("[" * 100_000, "is not valid YAML", id="brackets"),
     ],
 )
 def test_broken_files(tmp_path: Path, text: str, message: str) -> None:

@@ -106,7 +106,7 @@ def _layout(path: Path) -> _Layout:
 def _read_config(file: Path) -> dict[str, Any]:
     try:
         config = yaml.safe_load(file.read_bytes())
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+    except (OSError, yaml.YAMLError, ValueError, RecursionError) as error:  # no such date; a thousand brackets
         reason = " ".join(str(error).split())
         raise ValueError(f"{file} cannot be read as YAML ({reason}).") from error
     if not isinstance(config, dict):

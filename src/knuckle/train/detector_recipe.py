@@ -130,9 +130,9 @@ def load_detector_recipe(path: Path) -> DetectorRecipe:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
         return DetectorRecipe.model_validate(content)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ValueError(f"{path} cannot be read as YAML ({error}).") from error
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"])) or "the recipe"
         raise ValueError(f"{path}: {field}: {first['msg']}.") from error
+    except (OSError, yaml.YAMLError, ValueError, RecursionError) as error:  # no such date; a thousand brackets
+        raise ValueError(f"{path} cannot be read as YAML ({' '.join(str(error).split())}).") from error

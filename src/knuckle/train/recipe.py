@@ -309,7 +309,7 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         raise ValueError(f"{path}:{line} is not valid YAML ({error.problem}).") from error
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not a text file in UTF-8, so it cannot be a recipe.") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # no such date; a thousand brackets
         raise ValueError(f"{path} is not valid YAML ({' '.join(str(error).split())}).") from error
     except OSError as error:
         raise ValueError(f"{path} cannot be read ({error.strerror or error}).") from error
@@ -340,7 +340,7 @@ def _apply_override(content: dict[str, Any], override: str) -> None:
         raise ValueError(f"--set {override} must look like section.field=value, for example train.epochs=5.")
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ValueError(f"--set {override}: the value is not valid YAML.") from error
     section = content
     for name in names[:-1]:

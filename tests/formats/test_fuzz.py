@@ -198,6 +198,25 @@ def test_damaged_bytes_give_hands_or_a_sentence(target: tuple[Path, Path, bytes]
     check(lambda: read_checked(path), path)
 
 
+@pytest.mark.parametrize(
+    ("kind", "old", "new"),
+    [
+        (yolo_yaml, b"val: images", b"val: " + b"9" * 400),
+        (yolo_yaml, b"names", b"[" * 100_000),
+        (table, b"0.jpg", b"9" * 400),
+        (freihand_json, b"training/rgb/00000001.jpg", b"9" * 400),
+        (rhd, b"\x80\x02", b"P\x80\x02"),
+        (parquet, b"wrist", b"\x80rist"),
+    ],
+)
+def test_what_fuzzing_found(kind: Callable[[Path], tuple[Path, Path]], old: bytes, new: bytes, tmp_path: Path) -> None:
+    file, path = kind(tmp_path)
+    assert old in file.read_bytes()
+    file.write_bytes(file.read_bytes().replace(old, new))
+    check(lambda: read(path), path)
+    check(lambda: read_checked(path), path)
+
+
 @pytest.fixture(scope="module", params=IN_JSON, ids=lambda kind: kind.__name__)
 def in_json(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Any]:
     """A sound JSON file, what is read, and its content."""

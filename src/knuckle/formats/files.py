@@ -57,6 +57,22 @@ def head_of(path: Path) -> bytes:
         return b""
 
 
+def is_file(path: Path) -> bool:
+    """`Path.is_file`, and False for a name too long for the file system, where that raises."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
+def is_folder(path: Path) -> bool:
+    """`Path.is_dir`, and False for a name too long for the file system, where that raises."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
 def images_relative_to(hands: Hands, folder: Path) -> Hands:
     """The same hands with image paths that lead from `folder` to the same files, `root` = `folder`.
 
@@ -64,7 +80,7 @@ def images_relative_to(hands: Hands, folder: Path) -> Hands:
     """
     names, rows = np.unique(hands.image, return_inverse=True)
     if hands.root is None:
-        related = [_relative(Path(name), folder) if Path(name).is_file() else name for name in names.tolist()]
+        related = [_relative(Path(name), folder) if is_file(Path(name)) else name for name in names.tolist()]
     elif _same_folder(hands.root, folder):
         related = names.tolist()
     else:
@@ -97,7 +113,7 @@ def _plain(path: Path) -> Path:
 def image_root(folder: Path, name: str) -> Path:
     """The folder that image names of an annotation file in `folder` start from, judged by one of them."""
     candidates = (folder, folder / "images", folder.parent, folder.parent / "images")
-    return next((candidate for candidate in candidates if (candidate / name).is_file()), folder)
+    return next((candidate for candidate in candidates if is_file(candidate / name)), folder)
 
 
 def image_sizes(hands: Hands) -> Int32[np.ndarray, "n 2"]:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from knuckle.formats.bulk import collector_paused, missing_images, stack
 from knuckle.formats.cache import CacheEntry
-from knuckle.formats.files import head_of
+from knuckle.formats.files import head_of, is_file
 from knuckle.formats.problems import Problems, read_json
 from knuckle.hands import LEFT, RIGHT, UNKNOWN
 from knuckle.skeleton import NUM_JOINTS
@@ -156,7 +156,7 @@ def with_images(
     """
     names: list[str] = annotations.image.tolist()
     bases = [folder / inner for folder in (path.parent, path.parent.parent) for inner in ("", *image_folders)]
-    root = next((base for base in bases if any((base / name).is_file() for name in names[:_IMAGES_TRIED])), None)
+    root = next((base for base in bases if any(is_file(base / name) for name in names[:_IMAGES_TRIED])), None)
     if root is None and names:
         raise ValueError(
             f"{path}: its images (the first is {names[0]}) lie neither beside it nor in {path.parent.parent}; "

@@ -105,7 +105,7 @@ def _read_parquet(path: Path) -> Table:
     arrow, parquet = pyarrow_modules(path)
     try:
         content = parquet.read_table(path).to_pydict()
-    except (arrow.ArrowException, OSError) as error:
+    except (arrow.ArrowException, OSError, ValueError, OverflowError) as error:  # text that is not UTF-8; no such date
         reason = " ".join(str(error).split())
         raise ValueError(f"{path} cannot be read as parquet ({reason}).") from error
     return Table(path, {name: [_cell(cell) for cell in column] for name, column in content.items()})

@@ -40,8 +40,9 @@ def read_pickle(path: Path) -> Any:
         raise ValueError(f"{path} cannot be read ({error.strerror or error}).") from error
     # Garbage can trip the unpickler and numpy in any way; each one means the same to the reader.
     except Exception as error:
+        reason = " ".join(str(error).split())
         raise ValueError(
-            f"{path} is truncated or not a pickle ({type(error).__name__}: {error}); copy or download it again."
+            f"{path} is truncated or not a pickle ({type(error).__name__}: {reason}); copy or download it again."
         ) from error
 
 

@@ -18,6 +18,7 @@ import yaml
 from jaxtyping import Float64
 from numpy.typing import NDArray
 
+from knuckle.formats.files import is_file, is_folder
 from knuckle.formats.image_header import IMAGE_SUFFIXES, header_size_wh
 from knuckle.formats.problems import Problems
 from knuckle.formats.records import Rows, gesture_name, gesture_of, shown, side_of
@@ -122,8 +123,8 @@ def _folders_of_config(folder: Path, file: Path | None, config: Mapping[str, Any
         entries = config.get(key)
         listed = [] if not entries else entries if isinstance(entries, list) else [entries]
         candidates = [[base / str(entry), folder / str(entry).removeprefix("../")] for entry in listed]
-        folders = [next((c for c in paths if c.is_dir()), paths[0]) for paths in candidates]
-        for missing in (f for f in folders if not f.is_dir()):
+        folders = [next((c for c in paths if is_folder(c)), paths[0]) for paths in candidates]
+        for missing in (f for f in folders if not is_folder(f)):
             raise ValueError(f"{file} names {missing} as {key}, which is no folder of images.")
         if folders:
             found[key] = folders
@@ -200,7 +201,7 @@ def _numbered_lines(file: Path) -> Iterator[tuple[int, str]]:
 def _image_of(stem: Path, label_file: Path) -> Path:
     for suffix in IMAGE_SUFFIXES:
         for candidate in (stem.with_name(stem.name + suffix), stem.with_name(stem.name + suffix.upper())):
-            if candidate.is_file():
+            if is_file(candidate):
                 return candidate
     raise ValueError(f"{label_file} has no image {stem}.jpg (or .png, .bmp, .webp) beside it.")
 

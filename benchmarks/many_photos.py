@@ -67,14 +67,15 @@ def measure(images: Sequence[Path], workers: Sequence[int], runs: int, folder: P
         "writing alone": lambda: keep_found(written, images, output=output),
     }
     starts: dict[str, Callable[[], object]] = {}
+    start_of: dict[str, str] = {}
     for count in workers:
         spread = partial(predict_files_on_ray, load_one, boxes=None, cluster=Cluster(workers=count), output=output)
-        whole[f"Ray, {count} workers, cluster and models ready"] = partial(spread, images)
-        starts[f"Ray, {count} workers, to start"] = partial(spread, images[:1])
+        name, start = f"Ray, {count} workers, cluster and models ready", f"Ray, {count} workers, to start"
+        whole[name], starts[start], start_of[name] = partial(spread, images), partial(spread, images[:1]), start
     took = take_turns({name: partial(seconds, run) for name, run in (starts | whole).items()}, runs)
     for name in whole:
-        start = took.get(name.replace("cluster and models ready", "to start"), [0.0] * runs)
-        took[name] = [len(images) / (all_of_it - first) for all_of_it, first in zip(took[name], start, strict=True)]
+        begun = took[start_of[name]] if name in start_of else [0.0] * runs
+        took[name] = [len(images) / (all_of_it - first) for all_of_it, first in zip(took[name], begun, strict=True)]
     rows = rows_of({name: took[name] for name in whole}, "photos/s", {})
     rows += rows_of({name: took[name] for name in starts}, "s", {})
     size = output.path.stat().st_size / len(images)

@@ -9,6 +9,7 @@ either. Photos, boxes and pictures must have the same absolute paths on all mach
 from __future__ import annotations
 
 import json
+import logging
 import os
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -136,12 +137,13 @@ def _look(
         Worker,
         fn_constructor_args=(load_model, task.boxes == FULL, task.on_bad, root.absolute()),
         batch_size=PHOTOS_A_TASK,
-        concurrency=(1, min(most, tasks)),
+        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=min(most, tasks)),
         num_cpus=1,
         num_gpus=1 if cluster.gpu else None,
     )
     found.context.execution_options.preserve_order = True
     found.context.enable_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)  # it announces every step of its plan
     for lines in found.iter_batches(batch_size=None, batch_format="numpy"):
         for line in lines["line"]:
             content = json.loads(line)

@@ -70,7 +70,7 @@ def test_nothing_found_is_a_sentence(tmp_path: Path) -> None:
 
 def test_a_list_is_a_path_a_line(tmp_path: Path) -> None:
     listed = tmp_path / "list.txt"
-    listed.write_text("a.jpg\n\n/b/c d.png\na.jpg\n", encoding="utf-8")
+    listed.write_text("\ufeffa.jpg\n\n/b/c d.png\na.jpg\n", encoding="utf-8")
     assert read_list(listed) == [Path("a.jpg"), Path("/b/c d.png")]
 
 

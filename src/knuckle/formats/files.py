@@ -1,4 +1,4 @@
-"""What writers share: whole files or none, paths that still lead to the images, short exact numbers."""
+"""What readers and writers share: whole files or none, paths that lead to the images, lists, short exact numbers."""
 
 from __future__ import annotations
 
@@ -55,6 +55,20 @@ def head_of(path: Path) -> bytes:
             return stream.read(SNIFFED_BYTES)
     except OSError:
         return b""
+
+
+def list_lines(path: Path) -> list[str]:
+    """The lines of a text file that lists images.
+
+    Raises:
+        ValueError: the file cannot be read, or is no text in UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig").splitlines()  # Windows' editors begin a file with a mark
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not a text file in UTF-8, so it cannot be a list of images.") from error
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read ({error.strerror or error}).") from error
 
 
 def is_file(path: Path) -> bool:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
+from knuckle.formats.files import list_lines
 from knuckle.formats.image_header import IMAGE_SUFFIXES
 
 FOUND_SUFFIXES: Final = frozenset(IMAGE_SUFFIXES) | {
@@ -52,13 +53,7 @@ def read_list(path: Path) -> list[Path]:
     Raises:
         ValueError: the file cannot be read, or names no image.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not a text file in UTF-8, so it cannot be a list of images.") from error
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read ({error.strerror or error}).") from error
-    found = {Path(line).absolute(): Path(line) for line in lines if line.strip()}
+    found = {Path(line).absolute(): Path(line) for line in list_lines(path) if line.strip()}
     if not found:
         raise ValueError(f"{path} names no image; write one path a line.")
     return list(found.values())

@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from jaxtyping import Int64
 
-from knuckle.formats.files import write_text
+from knuckle.formats.files import list_lines, write_text
 from knuckle.formats.records import gesture_name
 from knuckle.hands import Hands
 from knuckle.skeleton import GESTURES
@@ -82,15 +82,9 @@ def _read_list(file: Path) -> list[Entry]:
         raise ValueError(f"{file} {error}.") from None
     if gesture is None:
         raise ValueError(f"{file} does not say its class; name it c0{SUFFIX} to c{len(GESTURES) - 1}{SUFFIX}.")
-    try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{file} is not a text file in UTF-8, so it cannot be a list of images.") from error
-    except OSError as error:
-        raise ValueError(f"{file} cannot be read ({error.strerror or error}).") from error
     return [
         _entry(line, gesture, f"{file}:{number}")
-        for number, line in enumerate(lines, start=1)
+        for number, line in enumerate(list_lines(file), start=1)
         if line.strip() and not line.startswith("#")
     ]
 

@@ -33,7 +33,7 @@ from torch import Tensor
 from benchmarks.predict_memory import peak_mb, resident_mb
 from knuckle.geometry import CropRule
 from knuckle.hands import keypoint_extent
-from knuckle.methods.base import Decoded, Method, Outputs, Targets
+from knuckle.methods.base import Decoded, Features, Method, Outputs, Targets
 from knuckle.predict import Predictor, load
 from knuckle.predict.drawn_video import DrawnVideo
 from knuckle.predict.follow import Seen, follow
@@ -64,13 +64,13 @@ class Light(Method):
     def __init__(self, size: int) -> None:
         super().__init__(size, "center")
 
-    def features_of(self, images: Tensor) -> Tensor:
+    def features_of(self, images: Tensor) -> Features:
         """The grey levels."""
-        return images.double()
+        return (images.double(),)
 
-    def outputs_of(self, features: Tensor) -> Outputs:
+    def outputs_of(self, features: Features) -> Outputs:
         """Centre and width of the light."""
-        light = (features[:, 0] - 96).clamp(min=0) + 1e-3
+        light = (features[-1][:, 0] - 96).clamp(min=0) + 1e-3
         steps = torch.arange(self.size, dtype=torch.float64)
         share_x, share_y = light.sum(1), light.sum(2)
         total = light.sum((1, 2))[:, None]

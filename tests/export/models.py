@@ -47,7 +47,7 @@ def with_hand_head(model: StoredModel) -> StoredModel:
     """The model with a hand head whose logits are of the size of 1 on `noise`."""
     crops = torch.from_numpy(noise(8, model.spec.rule.size)).permute(0, 3, 1, 2)
     with torch.no_grad():
-        maps = model.method.features_of(crops)
+        maps = model.method.features_of(crops)[-1]
         head = HandHead(maps.shape[1], 2)
         weight = head.get_buffer("weight").normal_()
         weight /= head(maps).std(dim=0)[:, None]

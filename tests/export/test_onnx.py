@@ -25,9 +25,11 @@ SMALL: dict[str, dict[str, Any]] = {
     "cpm": {"stages": 2, "width": 8, "feature_width": 8, "first_width": 8},
     "simcc": {},
     "sequential": {"stages": 2, "width": 8},
+    "pyramid": {"width": 8},
 }
 MORE: list[tuple[str, dict[str, Any]]] = [
     ("heatmap", {"width": 8, "decoder": "dark"}),
+    ("pyramid", {"width": 8, "decoder": "dark"}),
     ("rle", {"decoder": "mean", "form": "clean"}),
     ("sequential", {"stages": 2, "width": 8, "loss": "heatmap"}),
 ]

@@ -10,7 +10,10 @@ import timm
 import torch
 from safetensors.torch import save_file
 
+from knuckle.geometry import CropRule
+from knuckle.methods import METHODS
 from knuckle.methods.backbones import build_backbone
+from knuckle.methods.weights import ModelSpec, save_model
 
 
 @pytest.mark.parametrize(
@@ -48,6 +51,38 @@ def test_branches_that_do_not_reach_the_map_are_frozen() -> None:
     reached = {name for name, parameter in backbone.named_parameters() if parameter.grad is not None}
     assert trained == reached
     assert len(trained) < len(list(backbone.parameters()))
+
+
+@pytest.mark.parametrize("name", ["resnet18", "cs3darknet_focus_s", "mambaout_femto"])
+def test_a_pyramid_has_a_map_of_every_stride(name: str) -> None:
+    backbone = build_backbone(name, size=64, finest_stride=4).eval()
+    assert backbone.level_strides == [4, 8, 16, 32]
+    images = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        maps = backbone.pyramid(images)
+        torch.testing.assert_close(backbone(images), maps[-1])
+    expected = [
+        (2, channels, 64 // stride, 64 // stride)
+        for channels, stride in zip(backbone.level_channels, (4, 8, 16, 32), strict=True)
+    ]
+    assert [tuple(map.shape) for map in maps] == expected
+
+
+def test_every_map_of_a_pyramid_teaches() -> None:
+    """HRNet's finer branches reach no coarse map, so they are frozen for the last one alone."""
+    backbone = build_backbone("hrnet_w18_small", size=64, finest_stride=4)
+    torch.stack([map.square().sum() for map in backbone.pyramid(torch.randn(2, 3, 64, 64))]).sum().backward()
+    trained = {name for name, parameter in backbone.named_parameters() if parameter.requires_grad}
+    assert trained == {name for name, parameter in backbone.named_parameters() if parameter.grad is not None}
+    alone = sum(parameter.requires_grad for parameter in build_backbone("hrnet_w18_small", size=64).parameters())
+    assert len(trained) > alone
+
+
+def test_a_network_without_maps_of_doubling_strides_makes_no_pyramid() -> None:
+    with pytest.raises(
+        ValueError, match=r"feature maps of strides 16.*choose a convolutional network, such as resnet50"
+    ):
+        build_backbone("vit_tiny_patch16_224", size=64, finest_stride=4)
 
 
 @pytest.mark.parametrize(
@@ -88,6 +123,16 @@ def test_weights_from_a_file_of_the_whole_classifier(tmp_path: Path, name: str, 
     with torch.no_grad():
         expected = classifier.forward_intermediates(images, intermediates_only=True)[-1]
         torch.testing.assert_close(backbone(images), expected)
+
+
+def test_weights_from_a_model_of_our_own(tmp_path: Path) -> None:
+    """Whatever its head, and whatever maps either network gives."""
+    torch.manual_seed(0)
+    model = METHODS["heatmap"]("resnet18", 64, width=8)
+    save_model(tmp_path / "best.safetensors", model, ModelSpec("heatmap", "resnet18", CropRule(size=64)), {})
+    backbone = build_backbone("resnet18", str(tmp_path / "best.safetensors"), 64, finest_stride=4)
+    for key, tensor in model.get_submodule("backbone").state_dict().items():
+        torch.testing.assert_close(backbone.state_dict()[key], tensor)
 
 
 def test_weights_that_do_not_fit(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from knuckle.methods.codec import (
     crop_to_heatmap,
     dark,
     gaussian_heatmaps,
+    geometric_median,
     heatmap_to_crop,
     mmpose_heatmaps,
     peak_variance,
@@ -233,3 +234,28 @@ def test_the_variance_of_a_peak_is_bounded() -> None:
     found = peak_variance(maps, 2.0)[0]
     assert found[0] == found[1] == pytest.approx(4 * 99, rel=1e-4)
     assert found[2] == found[3] == pytest.approx(4 / 99, rel=1e-4)
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 10_000), sharpness=st.floats(0.5, 2.5))
+def test_the_median_has_the_smallest_expected_distance(seed: int, sharpness: float) -> None:
+    """No point of a fine grid around it does better by more than what steps that stop at ten leave."""
+    logits = sharpness * torch.randn(1, 1, 12, 9, generator=torch.Generator().manual_seed(seed))
+    likelihood = logits.flatten(-2).softmax(-1).view_as(logits)
+    x, y = geometric_median(likelihood)[0, 0].double().tolist()
+    rows, columns = np.mgrid[:12, :9]
+    steps = np.linspace(-2, 2, 41)
+    points = np.stack(np.meshgrid(x + steps, y + steps), -1).reshape(-1, 2)
+    distance = np.hypot(points[:, :1] - columns.ravel(), points[:, 1:] - rows.ravel())
+    expected = distance @ likelihood.double().numpy().ravel()
+    here = np.hypot(x - columns, y - rows).ravel() @ likelihood.double().numpy().ravel()
+    assert here <= 1.01 * expected.min() + 0.02
+
+
+def test_the_median_of_one_peak_is_its_centre_and_of_two_the_larger() -> None:
+    centre = torch.tensor([[[20.3, 11.8]]])
+    maps, _ = gaussian_heatmaps(centre, torch.ones(1, 1, dtype=torch.bool), (HEIGHT, WIDTH), 1.5)
+    torch.testing.assert_close(geometric_median(maps / maps.sum()), centre, atol=0.02, rtol=0)
+    two = torch.zeros(1, 1, HEIGHT, WIDTH)
+    two[0, 0, 10, 5], two[0, 0, 10, 45] = 0.6, 0.4
+    torch.testing.assert_close(geometric_median(two), torch.tensor([[[5.0, 10.0]]]), atol=0.7, rtol=0)

@@ -74,13 +74,12 @@ def test_every_method_goes_through_its_feature_map(name: str) -> None:
     images = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
     with torch.no_grad():
         maps = method.features_of(images)
-        assert maps.ndim == 4
-        assert maps.shape[2] == maps.shape[3]
+        assert all(map.ndim == 4 and map.shape[2] == map.shape[3] for map in maps)
         given, expected = method.outputs_of(maps), method(images)
         assert given.keys() == expected.keys()
         for key, value in expected.items():
             torch.testing.assert_close(given[key], value)
-        assert HandHead(maps.shape[1], 2)(maps).shape == (2, 2)
+        assert HandHead(maps[-1].shape[1], 2)(maps[-1]).shape == (2, 2)
 
 
 def sample(rows: int = 300) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:

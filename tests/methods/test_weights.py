@@ -214,7 +214,7 @@ def test_a_damaged_calibration(method: Method, path: Path, calibration: Calibrat
 def with_head() -> Method:
     torch.manual_seed(1)
     method = build(SPEC).eval()
-    head = HandHead(method.features_of(torch.zeros(1, 3, 64, 64)).shape[1], 2)
+    head = HandHead(method.features_of(torch.zeros(1, 3, 64, 64))[-1].shape[1], 2)
     for buffer in head.buffers():
         buffer.normal_()
     method.hand_head = head
@@ -229,7 +229,7 @@ def test_a_hand_head_goes_with_the_model(with_head: Method, path: Path) -> None:
     assert (spec, notes) == (SPEC, NOTES)
     assert loaded.hand_head is not None
     assert with_head.hand_head is not None
-    maps = loaded.features_of(torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8))
+    maps = loaded.features_of(torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8))[-1]
     assert torch.equal(loaded.hand_head(maps), with_head.hand_head(maps))
     assert header_of(path)["version"] == 2, "older versions do not know of it and must say so"
     loaded.hand_head = None

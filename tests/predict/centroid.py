@@ -11,7 +11,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from knuckle.geometry import Alignment
-from knuckle.methods.base import Decoded, Method, Outputs, Targets
+from knuckle.methods.base import Decoded, Features, Method, Outputs, Targets
 from knuckle.skeleton import NUM_JOINTS
 
 COVARIANCE_CROP = ((4.0, 1.5), (1.5, 9.0))
@@ -27,12 +27,12 @@ class Centroid(Method):
         self.sigma = sigma
         self.batches: list[int] = []
 
-    def features_of(self, images: Tensor) -> Tensor:
+    def features_of(self, images: Tensor) -> Features:
         self.batches.append(len(images))
-        return images.double()
+        return (images.double(),)
 
-    def outputs_of(self, features: Tensor) -> Outputs:
-        light = features[:, 0]
+    def outputs_of(self, features: Features) -> Outputs:
+        light = features[-1][:, 0]
         steps = torch.arange(self.size, dtype=torch.float64)
         total = light.sum((1, 2))
         x, y = (light.sum(1) * steps).sum(1) / total, (light.sum(2) * steps).sum(1) / total
@@ -61,8 +61,8 @@ class Glow(Centroid):
 
     name: ClassVar[str] = "glow"
 
-    def outputs_of(self, features: Tensor) -> Outputs:
-        light = features[:, 0]
+    def outputs_of(self, features: Features) -> Outputs:
+        light = features[-1][:, 0]
         steps = torch.arange(self.size, dtype=torch.float64)
         share_x, share_y = light.sum(1), light.sum(2)
         total = light.sum((1, 2))[:, None]

@@ -124,7 +124,7 @@ def test_the_flip_test_averages_both_sides_of_the_crop() -> None:
     class Leaning(Centroid):
         """Errs by 4 pixels to the right, whatever it sees."""
 
-        def outputs_of(self, features: torch.Tensor) -> dict[str, torch.Tensor]:
+        def outputs_of(self, features: tuple[torch.Tensor, ...]) -> dict[str, torch.Tensor]:
             return {"xy": super().outputs_of(features)["xy"] + torch.tensor([4.0, 0.0])}
 
     images = torch.from_numpy(light_at((20, 30), (64, 64))).permute(2, 0, 1)[None]

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from knuckle.formats import read
-from knuckle.render import SceneConfig
+from knuckle.render import SceneConfig, folder
 from knuckle.render.backgrounds import Photos
 from knuckle.render.config import WholeScenes
 from knuckle.render.folder import render_folder, render_scenes_folder
+from knuckle.render.labels import Labels
 
 CONFIG = replace(SceneConfig(), whole=WholeScenes(hands=(0.4, 0.3, 0.3)))
 SIZE = 48
@@ -60,6 +63,33 @@ def test_an_interrupted_folder_goes_on(tmp_path: Path) -> None:
     assert read(whole / "annotations.json") == read(resumed / "annotations.json")
     for name in [*(f"images/{k:08d}.jpg" for k in range(7)), "pictures.csv", "annotations.json"]:
         assert (whole / name).read_bytes() == (resumed / name).read_bytes()
+
+
+def test_labels_that_are_known_are_not_computed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not those of a finished folder that grows, nor those of the batches before an interruption."""
+    whole, _ = render_folder(tmp_path / "whole", 8, 1, SIZE, device="cpu", batch=2)
+    out, labelled = tmp_path / "resumed", list[int]()
+    real = folder.label_batches
+
+    def spied(indices: Sequence[int], *args: Any, **options: Any) -> Iterator[Labels]:
+        labelled.extend(indices)
+        return real(indices, *args, **options)
+
+    def stops_at_six(done: int) -> None:
+        if done == 6:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(folder, "label_batches", spied)
+    render_folder(out, 2, 1, SIZE, device="cpu", batch=2)
+    with pytest.raises(KeyboardInterrupt):
+        render_folder(out, 8, 1, SIZE, device="cpu", batch=2, progress=stops_at_six)
+    assert [file.name for file in sorted((out / "parts").iterdir())] == ["00000002.npz", "00000004.npz"]
+    (out / "parts" / "00000004.npz").write_bytes(b"damaged")
+    resumed, new = render_folder(out, 8, 1, SIZE, device="cpu", batch=2)
+    assert new == 2
+    assert labelled == [4, 5]
+    assert resumed.replace(root=None) == whole.replace(root=None)
+    assert not (out / "parts").exists()
 
 
 def test_processes_make_the_same_folder_as_this_one(tmp_path: Path) -> None:

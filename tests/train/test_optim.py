@@ -52,6 +52,22 @@ def test_weight_decay_spares_biases_and_normalisation(name: str, kind: type[torc
     }
 
 
+def test_muon_makes_updates_of_kernels_orthogonal_and_adamw_moves_the_rest() -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8))
+    training = Training.model_validate({"optimizer": "muon", "learning_rate": 0.01, "weight_decay": 0.0})
+    optimizer = make_optimizer(net, training)
+    before = {name: parameter.detach().clone() for name, parameter in net.named_parameters()}
+    torch.autograd.backward(net(torch.randn(4, 3, 8, 8)).pow(3).sum())
+    optimizer.step()
+    moved = {name: parameter.detach() - before[name] for name, parameter in net.named_parameters()}
+    sizes = torch.linalg.svdvals(moved["0.weight"].flatten(1))
+    assert sizes.max() < 1.6 * sizes.min(), "all directions move alike"
+    assert sizes.mean() == pytest.approx(0.2 * math.sqrt(27) * 0.01, rel=0.3)  # that of AdamW's, Liu et al., 2025
+    assert moved["1.weight"].abs().std() < 1e-6, "Adam's first steps are alike, whatever the gradient"
+    assert 0 < moved["1.weight"].abs().mean() < 0.02
+
+
 def test_frozen_parameters_are_not_optimised() -> None:
     net = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
     net[0].requires_grad_(False)

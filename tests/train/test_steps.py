@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from knuckle.data.loader import Batch
-from knuckle.methods.base import Outputs, Targets
+from knuckle.methods.base import Features, Outputs, Targets
 from knuckle.methods.hand_head import SideLesson
 from knuckle.train.distributed import Team
 from knuckle.train.steps import Buffers, LossOf, batches_of_epoch, compute_gradient, in_order, seed_step, stripe
@@ -72,7 +72,7 @@ def test_however_a_batch_is_cut_the_gradient_is_that_of_its_mean_loss(cut: list[
     loss = method.loss(method(whole.images), whole.targets)["loss"]
     if lesson:
         method.side_lesson = SideLesson(3, 0.7)
-        loss = loss + method.side_lesson(method.features_of(whole.images), whole.left)
+        loss = loss + method.side_lesson(method.features_of(whole.images)[-1], whole.left)
     expected = torch.autograd.grad(loss, list(method.parameters()))
     pieces = [batch_of(rows) if rows else None for rows in cut]
     gradient = compute_gradient(LossOf(method), method, pieces, ALONE)
@@ -99,8 +99,8 @@ def test_bf16_runs_the_network_in_bf16_and_the_loss_in_float32() -> None:
     seen: list[torch.dtype] = []
 
     class Watched(Tiny):
-        def outputs_of(self, features: Tensor) -> Outputs:
-            hidden = self.layers[2](self.layers[1](self.layers[0](features)))
+        def outputs_of(self, features: Features) -> Outputs:
+            hidden = self.layers[2](self.layers[1](self.layers[0](features[-1])))
             seen.append(hidden.dtype)
             return super().outputs_of(features)
 

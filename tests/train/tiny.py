@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from examples.drawn_hands import draw_dataset
 from knuckle.geometry import CropRule
-from knuckle.methods.base import Decoded, Method, Outputs, Targets
+from knuckle.methods.base import Decoded, Features, Method, Outputs, Targets
 from knuckle.methods.weights import ModelSpec
 from knuckle.train.distributed import join_team
 from knuckle.train.loop import fit
@@ -35,11 +35,11 @@ class Tiny(Method):
         )
         self.calls = 0
 
-    def features_of(self, images: Tensor) -> Tensor:
-        return self.normalize(images)
+    def features_of(self, images: Tensor) -> Features:
+        return (self.normalize(images),)
 
-    def outputs_of(self, features: Tensor) -> Outputs:
-        return {"xy": (self.layers(features).view(-1, 21, 2) + 0.5) * SIZE}
+    def outputs_of(self, features: Features) -> Outputs:
+        return {"xy": (self.layers(features[-1]).view(-1, 21, 2) + 0.5) * SIZE}
 
     def loss(self, outputs: Outputs, targets: Targets) -> dict[str, Tensor]:
         self.calls += 1

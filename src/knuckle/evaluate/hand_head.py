@@ -174,7 +174,7 @@ def _look(
         for batch, messages in batches(source, pieces, workers=workers, on_bad=on_bad):
             images = batch.images.to(device)
             for those, own in zip((images, images.flip(-1)), pooled, strict=True):
-                features = method.features_of(those).float()
+                features = method.features_of(those)[-1].float()
                 channels = features.shape[1]
                 own.append(pool(features, GRID).cpu())
             rows.append(batch.rows)

@@ -92,7 +92,7 @@ class Graph(nn.Module):
         outputs = {name: merged(value, others[name]) for name, value in both.items()}
         if self.method.hand_head is None:
             return outputs, None
-        logits: Tensor = self.method.hand_head(features)
+        logits: Tensor = self.method.hand_head(features[-1])
         return outputs, merged(logits, unmirror_logits(logits[batch:]))
 
 

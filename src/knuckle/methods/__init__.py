@@ -17,6 +17,7 @@ from knuckle.methods.base import Decoded, Method, Outputs, Targets, merge
 from knuckle.methods.cpm import CPM
 from knuckle.methods.heatmap import Heatmap
 from knuckle.methods.integral import Integral
+from knuckle.methods.pyramid import Pyramid
 from knuckle.methods.rle import RLE
 from knuckle.methods.sequential import SequentialStages
 from knuckle.methods.simcc import SimCC
@@ -28,6 +29,7 @@ METHODS: Final[dict[str, Callable[..., Method]]] = {
     CPM.name: CPM,
     SimCC.name: SimCC,
     SequentialStages.name: SequentialStages,
+    Pyramid.name: Pyramid,
 }
 """How to build a method by its name: METHODS["heatmap"](backbone="resnet50", size=256, ...)."""
 
@@ -40,6 +42,7 @@ __all__ = [
     "Integral",
     "Method",
     "Outputs",
+    "Pyramid",
     "SequentialStages",
     "SimCC",
     "Targets",

@@ -17,6 +17,10 @@ from knuckle.geometry import Alignment
 from knuckle.methods.hand_head import HandHead, SideLesson
 from knuckle.skeleton import NUM_JOINTS
 
+Features = tuple[Tensor, ...]
+"""The feature maps (B, channels, rows, columns) that outputs are computed from. The last is the deepest, which the hand
+head reads; a method that needs no other gives it alone."""
+
 Outputs = dict[str, Tensor]
 """What a network returns: named tensors whose first dimension is the batch."""
 
@@ -92,12 +96,12 @@ class Method(nn.Module, ABC):
         return self.outputs_of(self.features_of(images))
 
     @abstractmethod
-    def features_of(self, images: Tensor) -> Float[Tensor, "B channels rows columns"]:
-        """The last feature map of a batch of crops, which all else is computed from."""
+    def features_of(self, images: Tensor) -> Features:
+        """The feature maps of a batch of crops, which all else is computed from."""
 
     @abstractmethod
-    def outputs_of(self, features: Float[Tensor, "B channels rows columns"]) -> Outputs:
-        """The network's outputs from the feature map."""
+    def outputs_of(self, features: Features) -> Outputs:
+        """The network's outputs from the feature maps."""
 
     @abstractmethod
     def loss(self, outputs: Outputs, targets: Targets) -> dict[str, Tensor]:

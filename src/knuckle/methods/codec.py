@@ -19,6 +19,12 @@ from knuckle.geometry import Alignment, cell_offset
 PEAK_HEIGHTS: Final = (0.01, 0.99)
 """Heights of peaks beyond which `peak_variance` no longer changes."""
 
+MEDIAN_STEPS: Final = 10
+"""Iterations of `geometric_median`."""
+
+NEAR: Final = 0.5
+"""Cells nearer to the median than this pull as if they were so far away; Weiszfeld's iteration stops at a cell else."""
+
 
 def crop_to_heatmap(xy_crop: Float[Tensor, "*n 2"], stride: float, alignment: Alignment) -> Float[Tensor, "*n 2"]:
     """Heatmap cells of crop pixels; see `knuckle.geometry`."""
@@ -134,6 +140,30 @@ def peak_variance(maps: Float[Tensor, "B K h w"], sigma: float) -> Float32[Tenso
     """
     height = maps.float().amax(dim=(-2, -1)).clamp(*PEAK_HEIGHTS)
     return sigma * sigma * (1 / height - 1)
+
+
+def geometric_median(likelihood: Float[Tensor, "B K h w"]) -> Float32[Tensor, "B K 2"]:
+    """The point with the smallest expected distance to a cell drawn from each distribution (Weiszfeld's iteration).
+
+    Of all points it has the smallest error on average if the distribution is right; the mean has the smallest squared
+    one. It lies in the larger of two separate peaks, where the mean lies between them.
+
+    Args:
+        likelihood: of the cells, each map's sum 1.
+    """
+    likelihood = likelihood.float()
+    height, width = likelihood.shape[-2:]
+    columns, rows = (torch.arange(n, device=likelihood.device, dtype=torch.float32) for n in (width, height))
+    x = (likelihood.sum(dim=-2) * columns).sum(dim=-1)
+    y = (likelihood.sum(dim=-1) * rows).sum(dim=-1)
+    for _ in range(MEDIAN_STEPS):
+        away_x, away_y = columns - x.unsqueeze(-1), rows - y.unsqueeze(-1)
+        distance = (away_x.square().unsqueeze(-2) + away_y.square().unsqueeze(-1)).clamp(min=NEAR**2).sqrt()
+        pull = likelihood / distance
+        total = pull.sum(dim=(-2, -1))
+        x = (pull.sum(dim=-2) * columns).sum(dim=-1) / total
+        y = (pull.sum(dim=-1) * rows).sum(dim=-1) / total
+    return torch.stack([x, y], dim=-1)
 
 
 def soft_argmax(logits: Float[Tensor, "B K h w"]) -> tuple[Float[Tensor, "B K 2"], Float[Tensor, "B K 2"]]:

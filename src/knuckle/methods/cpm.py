@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from knuckle.geometry import Alignment
 from knuckle.methods.backbones import build_backbone
-from knuckle.methods.base import Decoded, Method, Outputs, Targets
+from knuckle.methods.base import Decoded, Features, Method, Outputs, Targets
 from knuckle.methods.heatmap import (
     check_decoder,
     decode_heatmaps,
@@ -102,18 +102,17 @@ class CPM(Method):
             _refining_stage(feature_width + num_joints, width, num_joints) for _ in range(stages - 1)
         )
 
-    def features_of(self, images: Tensor) -> Tensor:
+    def features_of(self, images: Tensor) -> Features:
         """The feature map of crops (B, 3, S, S); of the paper's own layers both maps, one behind the other."""
-        features: Tensor = self.features(self.normalize(images))
-        return features
+        return (self.features(self.normalize(images)),)
 
-    def outputs_of(self, features: Tensor) -> Outputs:
+    def outputs_of(self, features: Features) -> Outputs:
         """The "heatmaps" (B, n, K, S / 8, S / 8).
 
         Of all stages in training mode, of the last alone in evaluation mode.
         """
         has_two = isinstance(self.features, Towers)
-        first_sees, others_see = features.chunk(2, dim=1) if has_two else (features, features)
+        first_sees, others_see = features[-1].chunk(2, dim=1) if has_two else (features[-1], features[-1])
         maps = [self.first(first_sees)]
         image = self.image(others_see)
         for stage in self.refine:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from knuckle.geometry import Alignment
 from knuckle.methods.backbones import build_backbone
-from knuckle.methods.base import Decoded, Method, Outputs, Targets
+from knuckle.methods.base import Decoded, Features, Method, Outputs, Targets
 from knuckle.methods.codec import (
     argmax_quarter,
     crop_to_heatmap,
@@ -75,14 +75,13 @@ class Heatmap(Method):
         self.final = final_convolution(width, num_joints)
         self.stride = self.backbone.stride / 8
 
-    def features_of(self, images: Tensor) -> Tensor:
+    def features_of(self, images: Tensor) -> Features:
         """The backbone's last feature map of crops (B, 3, S, S)."""
-        features: Tensor = self.backbone(self.normalize(images))
-        return features
+        return (self.backbone(self.normalize(images)),)
 
-    def outputs_of(self, features: Tensor) -> Outputs:
+    def outputs_of(self, features: Features) -> Outputs:
         """The "heatmaps" (B, K, S / stride, S / stride)."""
-        return {"heatmaps": self.final(self.deconvolutions(features))}
+        return {"heatmaps": self.final(self.deconvolutions(features[-1]))}
 
     def loss(self, outputs: Outputs, targets: Targets) -> dict[str, Tensor]:
         """The squared error, weighted by keypoint, over the mean of all B K h w cells (MMPose's `KeypointMSELoss`).

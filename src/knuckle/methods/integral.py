@@ -18,7 +18,7 @@ from torch import Tensor
 
 from knuckle.geometry import Alignment
 from knuckle.methods.backbones import build_backbone
-from knuckle.methods.base import Decoded, Method, Outputs, Targets
+from knuckle.methods.base import Decoded, Features, Method, Outputs, Targets
 from knuckle.methods.codec import heatmap_to_crop, soft_argmax
 from knuckle.methods.density import scaled_covariance
 from knuckle.methods.heatmap import deconvolutions, final_convolution
@@ -61,14 +61,13 @@ class Integral(Method):
         self.final = final_convolution(width, num_joints)
         self.stride = self.backbone.stride / 8
 
-    def features_of(self, images: Tensor) -> Tensor:
+    def features_of(self, images: Tensor) -> Features:
         """The backbone's last feature map of crops (B, 3, S, S)."""
-        features: Tensor = self.backbone(self.normalize(images))
-        return features
+        return (self.backbone(self.normalize(images)),)
 
-    def outputs_of(self, features: Tensor) -> Outputs:
+    def outputs_of(self, features: Features) -> Outputs:
         """The "xy_crop" and "sigma_crop", both (B, K, 2) in crop pixels; see `read`."""
-        return self.read(self.final(self.deconvolutions(features)))
+        return self.read(self.final(self.deconvolutions(features[-1])))
 
     def read(self, maps: Float[Tensor, "B K h w"]) -> Outputs:
         """Mean and standard deviation of the maps' softmax in crop pixels; float32, under autocast too."""

@@ -31,7 +31,7 @@ from torch import Tensor, nn
 
 from knuckle.geometry import Alignment
 from knuckle.methods.backbones import build_backbone
-from knuckle.methods.base import Decoded, Outputs, Targets
+from knuckle.methods.base import Decoded, Features, Outputs, Targets
 from knuckle.methods.density import DRAWS, Density, FlowMethod, scaled_covariance
 from knuckle.methods.flow import RealNVP, moments
 from knuckle.skeleton import NUM_JOINTS
@@ -104,18 +104,17 @@ class RLE(FlowMethod):
         self.register_buffer("flow_covariance", torch.eye(2), persistent=False)
         self.measure_flow()
 
-    def features_of(self, images: Tensor) -> Tensor:
+    def features_of(self, images: Tensor) -> Features:
         """The backbone's last feature map of crops (B, 3, S, S)."""
-        features: Tensor = self.backbone(self.normalize(images))
-        return features
+        return (self.backbone(self.normalize(images)),)
 
-    def outputs_of(self, features: Tensor) -> Outputs:
+    def outputs_of(self, features: Features) -> Outputs:
         """The "xy_crop" (B, K, 2) in crop pixels and "sigma" (B, K, 2) in crop sides.
 
         The last layer computes in float32 under autocast too: bfloat16 would round coordinates to whole pixels.
         """
-        with torch.autocast(features.device.type, enabled=False):
-            wide = features.to(torch.promote_types(features.dtype, torch.float32))
+        with torch.autocast(features[-1].device.type, enabled=False):
+            wide = features[-1].to(torch.promote_types(features[-1].dtype, torch.float32))
             position, raw_sigma = self.final(wide.mean(dim=(-2, -1))).unflatten(-1, (-1, 4)).split(2, dim=-1)
         middle = (self.size - (self.alignment == "center")) / 2
         return {"xy_crop": middle + self.size * position, "sigma": self.sigma_floor + raw_sigma.sigmoid()}

@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from knuckle.geometry import Alignment
 from knuckle.methods.backbones import build_backbone
-from knuckle.methods.base import Decoded, Outputs, Targets
+from knuckle.methods.base import Decoded, Features, Outputs, Targets
 from knuckle.methods.codec import heatmap_to_crop, soft_argmax
 from knuckle.methods.density import DRAWS, Density, FlowMethod, scaled_covariance
 from knuckle.methods.flow import RealNVP, moments
@@ -146,12 +146,11 @@ class SequentialStages(FlowMethod):
         self.register_buffer("flow_covariance", torch.eye(2).repeat(stages, 1, 1), persistent=False)
         self.measure_flow()
 
-    def features_of(self, images: Tensor) -> Tensor:
+    def features_of(self, images: Tensor) -> Features:
         """The backbone's last feature map of crops (B, 3, S, S), which all stages share."""
-        features: Tensor = self.backbone(self.normalize(images))
-        return features
+        return (self.backbone(self.normalize(images)),)
 
-    def outputs_of(self, features: Tensor) -> Outputs:
+    def outputs_of(self, features: Features) -> Outputs:
         """What the loss and the decoding need of n stages.
 
         All stages in training mode. In evaluation mode the last alone; the earlier ones give the maps that
@@ -162,11 +161,11 @@ class SequentialStages(FlowMethod):
             (B, n, K, 2) in crop sides; with "integral" it is the spread of the heatmap.
             With the loss "heatmap": "heatmaps" (B, n, K, S / stride, S / stride).
         """
-        return self._run(features, first=0 if self.training else len(self.stages) - 1)
+        return self._run(features[-1], first=0 if self.training else len(self.stages) - 1)
 
     def forward_stages(self, images: Tensor) -> Outputs:
         """As `forward`, with all stages in either mode; `decode_stages` reads every one."""
-        return self._run(self.features_of(images), first=0)
+        return self._run(self.features_of(images)[-1], first=0)
 
     def loss(self, outputs: Outputs, targets: Targets) -> dict[str, Tensor]:
         """The sum over the stages that `outputs` holds, and each under "stage_1", "stage_2", ...

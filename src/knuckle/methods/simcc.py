@@ -24,7 +24,7 @@ from torch.nn import functional as F
 
 from knuckle.geometry import Alignment
 from knuckle.methods.backbones import build_backbone
-from knuckle.methods.base import Decoded, Method, Outputs, Targets
+from knuckle.methods.base import Decoded, Features, Method, Outputs, Targets
 from knuckle.methods.codec import crop_to_heatmap, heatmap_to_crop
 from knuckle.methods.heatmap import final_convolution
 from knuckle.skeleton import NUM_JOINTS
@@ -74,18 +74,17 @@ class SimCC(Method):
         cells = (size // self.backbone.stride) ** 2
         self.to_x, self.to_y = _classifier(cells, self.bins), _classifier(cells, self.bins)
 
-    def features_of(self, images: Tensor) -> Tensor:
+    def features_of(self, images: Tensor) -> Features:
         """The backbone's last feature map of crops (B, 3, S, S)."""
-        features: Tensor = self.backbone(self.normalize(images))
-        return features
+        return (self.backbone(self.normalize(images)),)
 
-    def outputs_of(self, features: Tensor) -> Outputs:
+    def outputs_of(self, features: Features) -> Outputs:
         """The logits "x" and "y", (B, K, bins) each.
 
         The last layers compute in float32 under autocast too: bfloat16 would make equals of bins near the peak.
         """
-        maps = self.final(features)
-        with torch.autocast(features.device.type, enabled=False):
+        maps = self.final(features[-1])
+        with torch.autocast(maps.device.type, enabled=False):
             cells = maps.to(torch.promote_types(maps.dtype, torch.float32)).flatten(-2)
             return {"x": self.to_x(cells), "y": self.to_y(cells)}
 

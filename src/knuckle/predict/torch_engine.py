@@ -76,12 +76,12 @@ def run(method: Method, images: UInt8[Tensor, "B 3 S S"], flip_test: bool) -> An
     images = images.to(method.get_buffer("pixel_mean").device, non_blocking=True)
     with torch.inference_mode():
         features = method.features_of(images)
-        outputs, hand = method.outputs_of(features), _hand_logits(method, features)
+        outputs, hand = method.outputs_of(features), _hand_logits(method, features[-1])
         if flip_test:
             mirrored = method.features_of(images.flip(-1))
             outputs = merge(outputs, method.unmirror(method.outputs_of(mirrored)))
             if hand is not None and method.hand_head is not None:
-                hand = (hand + unmirror_logits(method.hand_head(mirrored))) / 2
+                hand = (hand + unmirror_logits(method.hand_head(mirrored[-1]))) / 2
         xy_crop, covariance_crop = method.decode(outputs)
         untaught = ~method.get_buffer("taught")[:, None]
         xy_crop = xy_crop.masked_fill(untaught, torch.nan)

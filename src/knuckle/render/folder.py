@@ -7,14 +7,18 @@ out/labels.npz                all of `Labels`: 3D keypoints, joint angles, camer
 out/contact_sheet.png         the first hands with their keypoints
 out/settings.json             what the folder was rendered with
 out/pictures.csv              of whole scenes: how many hands each picture shows, which may be none
+out/parts/00000000.npz ...    labels of the batches that are done, named by their first picture, until all are
+
+Labels that are known, of a finished folder that grows or of parts, are not computed again.
 """
 
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Final
@@ -31,10 +35,12 @@ from knuckle.formats.coco import write_coco
 from knuckle.hands import LEFT, Hands
 from knuckle.render.config import SceneConfig
 from knuckle.render.dataset import label_batches, render_batches
-from knuckle.render.labels import Labels
+from knuckle.render.labels import Labels, read_labels, write_labels
 from knuckle.skeleton import GESTURES
 
 JPEG_QUALITY: Final = 92
+LABELS: Final = "labels.npz"
+PARTS: Final = "parts"
 ON_THE_SHEET: Final = 24
 
 
@@ -130,6 +136,20 @@ class _Job:
         [(images, labels)] = batches
         for index, image in zip(indices, images, strict=True):
             _write_jpeg(self.out / self.name(index), image)
+        write_labels(self.out / PARTS / f"{indices[0]:08d}.npz", labels)
+        return labels
+
+    def label(self, indices: Sequence[int]) -> Labels:
+        """The labels of pictures that were written when theirs were not."""
+        [labels] = label_batches(
+            indices,
+            self.seed,
+            self.size,
+            config=self.config,
+            device=self.device,
+            batch=len(indices),
+            whole=self.whole,
+        )
         return labels
 
 
@@ -144,16 +164,17 @@ def _render(job: _Job, count: int, workers: int, progress: Callable[[int], None]
         _begin(out, kind | settings(job.seed, job.size, job.config))
         missing = [index for index, name in enumerate(names) if not (out / name).is_file()]
         kept = sorted(set(range(count)) - set(missing))
-        done, parts = len(kept), []
+        parts = _known(out, kept)
+        unknown = sorted(set(kept).difference(*(part.index.tolist() for part in parts)))
+        done = len(kept)
         progress(done)
-        batches = [missing[start : start + job.batch] for start in range(0, len(missing), job.batch)]
-        for batch, labels in zip(batches, _filled(job, batches, workers), strict=True):
+        (out / PARTS).mkdir(exist_ok=True)
+        batches = _batches(missing, job.batch)
+        for batch, labels in zip(batches, _each(job.fill, batches, workers), strict=True):
             parts.append(labels)
             done += len(batch)
             progress(done)
-        parts += label_batches(
-            kept, job.seed, job.size, config=job.config, device=job.device, batch=job.batch, whole=job.whole
-        )
+        parts += _each(job.label, _batches(unknown, job.batch), workers)
         labels = Labels.concat(parts)
         labels = labels.rows(np.argsort(labels.index, kind="stable"))
         hands = labels.hands([names[index] for index in labels.index], boxes="skin" if job.whole else "keypoints")
@@ -161,20 +182,38 @@ def _render(job: _Job, count: int, workers: int, progress: Callable[[int], None]
         if job.whole:
             _write_counts(out, names, labels)
         _write_annotations(out, names, hands, labels, boxes=job.whole)
+        shutil.rmtree(out / PARTS)
     except OSError as error:
         raise ValueError(f"{error.filename or out} cannot be written ({error.strerror or error}).") from error
     return hands, len(missing)
 
 
-def _filled(job: _Job, batches: Sequence[Sequence[int]], workers: int) -> Iterator[Labels]:
-    """The labels of batches, in order, as they are rendered; in processes of their own if there are workers."""
-    if not workers:
-        yield from map(job.fill, batches)
+def _batches(indices: Sequence[int], size: int) -> list[Sequence[int]]:
+    return [indices[start : start + size] for start in range(0, len(indices), size)]
+
+
+def _known(out: Path, kept: Sequence[int]) -> list[Labels]:
+    """The labels that the folder has of pictures that are kept, each picture's once; what is damaged is left out."""
+    wanted, found = set(kept), []
+    for file in [out / LABELS, *sorted((out / PARTS).glob("*.npz"))]:
+        labels = read_labels(file)
+        if labels is None:
+            continue
+        rows = np.isin(labels.index, sorted(wanted))
+        found.append(labels.rows(np.flatnonzero(rows)))
+        wanted -= set(labels.index.tolist())
+    return found
+
+
+def _each(work: Callable[[Sequence[int]], Labels], batches: Sequence[Sequence[int]], workers: int) -> Iterator[Labels]:
+    """The labels of batches, in order, as work is done on them; in processes of their own if there are workers."""
+    if not workers or not batches:
+        yield from map(work, batches)
         return
     # Forked processes would share locks that threads of this one may hold.
     pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_one_thread)
     try:
-        yield from pool.map(job.fill, batches)
+        yield from pool.map(work, batches)
     finally:  # what is under way ends, what is not begun yet is dropped
         pool.shutdown(cancel_futures=True)
 
@@ -245,7 +284,7 @@ def _write_annotations(out: Path, names: Sequence[str], hands: Hands, labels: La
     without = {name: (labels.size, labels.size) for index, name in enumerate(names) if index not in shown}
     write_coco(hands, out / "annotations.json", without)
     write(hands, out / "annotations.csv", "table")
-    np.savez_compressed(out / "labels.npz", **{field.name: getattr(labels, field.name) for field in fields(labels)})
+    write_labels(out / LABELS, labels)
     some = [hands[labels.index == index] for index in range(min(len(names), ON_THE_SHEET))]
     tiles = [draw_hands(_read(out / name), of, boxes=boxes) for name, of in zip(names, some, strict=False)]
     write_image(out / "contact_sheet.png", contact_sheet(tiles, [_caption(of) for of in some]))

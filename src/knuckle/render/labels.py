@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -106,6 +108,28 @@ class Labels:
             group=self.index,
             size=np.full((n, 2), self.size),
         )
+
+
+def write_labels(file: Path, labels: Labels) -> None:
+    """All columns as .npz, whole or not at all.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    part = file.with_suffix(".part")
+    with part.open("wb") as stream:
+        np.savez_compressed(stream, **{field.name: getattr(labels, field.name) for field in fields(labels)})
+    part.replace(file)
+
+
+def read_labels(file: Path) -> Labels | None:
+    """What `write_labels` wrote; None where there is no such file, or it is damaged."""
+    try:
+        with np.load(file) as stored:
+            columns = {field.name: stored[field.name] for field in fields(Labels)}
+        return Labels(**columns | {"size": int(columns["size"])})
+    except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
 
 
 def visibility(

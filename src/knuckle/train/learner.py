@@ -121,9 +121,9 @@ def take_step(
 def _side_lesson(method: Method, training: Training) -> SideLesson:
     with evaluating(method), torch.inference_mode():
         crop = torch.zeros((1, 3, method.size, method.size), device=method.get_buffer("pixel_mean").device)
-        features = method.features_of(crop)
+        deepest = method.features_of(crop)[-1]
     torch.manual_seed(training.seed)
-    return SideLesson(features.shape[1], training.side_weight)
+    return SideLesson(deepest.shape[1], training.side_weight)
 
 
 def _layout(training: Training) -> torch.memory_format:

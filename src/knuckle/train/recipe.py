@@ -240,7 +240,7 @@ class Training(Section):
     epochs: PositiveInt = 100
     batch: PositiveInt = 64
     accumulate: PositiveInt = 1
-    optimizer: Literal["adam", "adamw"] = "adam"
+    optimizer: Literal["adam", "adamw", "muon"] = "adam"
     learning_rate: PositiveFloat = 5e-4
     weight_decay: NonNegativeFloat = 0.0
     schedule: Annotated[Step | Cosine, Field(discriminator="kind")] = Step()

@@ -53,7 +53,7 @@ class LossOf(nn.Module):
             outputs = self.method.outputs_of(features)
         outputs = {name: value.float() for name, value in outputs.items()}
         loss = self.method.loss(outputs, Targets(xy_crop, labeled))["loss"]
-        return loss if lesson is None or left is None else loss + lesson(features, left)
+        return loss if lesson is None or left is None else loss + lesson(features[-1], left)
 
 
 @dataclass(frozen=True)

@@ -71,7 +71,8 @@ def test_a_pyramid_has_a_map_of_every_stride(name: str) -> None:
 def test_every_map_of_a_pyramid_teaches() -> None:
     """HRNet's finer branches reach no coarse map, so they are frozen for the last one alone."""
     backbone = build_backbone("hrnet_w18_small", size=64, finest_stride=4)
-    torch.stack([map.square().sum() for map in backbone.pyramid(torch.randn(2, 3, 64, 64))]).sum().backward()
+    maps = backbone.pyramid(torch.randn(2, 3, 64, 64))
+    torch.autograd.backward([map.square().sum() for map in maps])
     trained = {name for name, parameter in backbone.named_parameters() if parameter.requires_grad}
     assert trained == {name for name, parameter in backbone.named_parameters() if parameter.grad is not None}
     alone = sum(parameter.requires_grad for parameter in build_backbone("hrnet_w18_small", size=64).parameters())

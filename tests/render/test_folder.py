@@ -15,6 +15,7 @@ from knuckle.formats import read
 from knuckle.render import SceneConfig, folder
 from knuckle.render.backgrounds import Photos
 from knuckle.render.config import WholeScenes
+from knuckle.render.dataset import label_batches
 from knuckle.render.folder import render_folder, render_scenes_folder
 from knuckle.render.labels import Labels
 
@@ -69,7 +70,7 @@ def test_labels_that_are_known_are_not_computed_again(tmp_path: Path, monkeypatc
     """Not those of a finished folder that grows, nor those of the batches before an interruption."""
     whole, _ = render_folder(tmp_path / "whole", 8, 1, SIZE, device="cpu", batch=2)
     out, labelled = tmp_path / "resumed", list[int]()
-    real = folder.label_batches
+    real = label_batches
 
     def spied(indices: Sequence[int], *args: Any, **options: Any) -> Iterator[Labels]:
         labelled.extend(indices)

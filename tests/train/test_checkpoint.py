@@ -12,6 +12,8 @@ from torch import nn
 
 from knuckle.train import checkpoint
 from knuckle.train.checkpoint import Position, load_checkpoint, read_position, save_checkpoint
+from knuckle.train.optim import make_optimizer
+from knuckle.train.recipe import Training
 
 
 def network(seed: int) -> nn.Module:
@@ -42,6 +44,27 @@ def test_network_average_and_optimizer_come_back_exactly(tmp_path: Path) -> None
     for index, entry in optimizer.state_dict()["state"].items():
         for name, value in entry.items():
             assert torch.equal(value, other_optimizer.state_dict()["state"][index][name])
+
+
+def test_muon_goes_on_from_a_checkpoint_as_if_nothing_had_happened(tmp_path: Path) -> None:
+    """Its state has truth values beside tensors."""
+    training = Training.model_validate({"optimizer": "muon", "learning_rate": 0.05, "weight_decay": 0.1})
+    net, other = network(0), network(1)
+    optimizer, other_optimizer = make_optimizer(net, training), make_optimizer(other, training)
+    images = torch.randn(2, 3, 8, 8)
+    _step(net, optimizer, images)
+    save_checkpoint(tmp_path / "c", Position(step=1), net, None, optimizer)
+    load_checkpoint(tmp_path / "c", other, None, other_optimizer)
+    for one, its in ((net, optimizer), (other, other_optimizer)):
+        _step(one, its, images)
+    for before, after in zip(net.parameters(), other.parameters(), strict=True):
+        assert torch.equal(before, after)
+
+
+def _step(net: nn.Module, optimizer: torch.optim.Optimizer, images: torch.Tensor) -> None:
+    optimizer.zero_grad()
+    torch.autograd.backward(net(images).square().mean())
+    optimizer.step()
 
 
 def test_a_checkpoint_before_the_first_update_has_no_optimizer_state(tmp_path: Path) -> None:

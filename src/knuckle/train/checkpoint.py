@@ -135,16 +135,23 @@ def _read_position_file(folder: Path) -> dict[str, Any] | None:
 
 
 def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The optimizer's tensors as "optimizer.PARAMETER.NAME", parameters numbered as in its groups."""
+    """The optimizer's state as "optimizer.PARAMETER.NAME", parameters numbered as in its groups.
+
+    Muon remembers by a bool what it does with a parameter; it is stored as a tensor without dimensions.
+    """
     state = optimizer.state_dict()["state"]
-    return {f"optimizer.{index}.{name}": value for index, entry in state.items() for name, value in entry.items()}
+    return {
+        f"optimizer.{index}.{name}": torch.as_tensor(value)
+        for index, entry in state.items()
+        for name, value in entry.items()
+    }
 
 
 def _restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    state: dict[int, dict[str, Tensor]] = {}
+    state: dict[int, dict[str, Tensor | bool]] = {}
     for key, value in tensors.items():
         index, _, name = key.partition(".")
-        state.setdefault(int(index), {})[name] = value
+        state.setdefault(int(index), {})[name] = bool(value) if value.dtype == torch.bool else value
     groups = optimizer.state_dict()["param_groups"]
     if state and len(state) != sum(len(group["params"]) for group in groups):
         raise ValueError("the number of parameters differs")

@@ -245,9 +245,12 @@ def _strokes(
 ) -> Iterator[tuple[Point, Point]]:
     """The bone between two joints: whole, or in dashes between the rings where an end is occluded."""
     start, end = ends
+    if not occluded.any():
+        yield start, end
+        return
     length = float(np.linalg.norm(end - start))
     first, last = style.radius * occluded[0], length - style.radius * occluded[1]
-    if not occluded.any() or not first < last < np.inf:
+    if not first < last < np.inf:
         yield start, end
         return
     along = (end - start) / length
@@ -259,12 +262,22 @@ def _strokes(
 
 def _draw_ellipses(canvas: Image, xy: Float[np.ndarray, "21 2"], covariance: Float[np.ndarray, "21 2 2"]) -> None:
     """1-sigma ellipses in the fingers' colours, faint."""
+    joints = np.flatnonzero(np.isfinite(xy).all(axis=1) & np.isfinite(covariance).all(axis=(1, 2)))
+    if not len(joints):
+        return
+    variances, axes = np.linalg.eigh(covariance[joints].astype(np.float64))
+    spread = np.sqrt(np.maximum(variances, 0))[:, None]
+    outlines = _near(canvas, xy[joints, None] + (_CIRCLE * spread) @ axes.transpose(0, 2, 1))
+    # Elsewhere the two layers are the same, and mixing them would change nothing.
+    left, top = np.maximum(np.floor(outlines.min(axis=(0, 1))).astype(int) - 1, 0)
+    right, bottom = np.maximum(np.ceil(outlines.max(axis=(0, 1))).astype(int) + 2, 0)
     layer = canvas.copy()
-    for joint in np.flatnonzero(np.isfinite(xy).all(axis=1) & np.isfinite(covariance).all(axis=(1, 2))):
-        variances, axes = np.linalg.eigh(covariance[joint].astype(np.float64))
-        outline = xy[joint] + (_CIRCLE * np.sqrt(np.maximum(variances, 0))) @ axes.T
-        cv2.fillPoly(layer, [_fixed(_near(canvas, outline))], JOINT_COLORS[joint], cv2.LINE_AA, _SHIFT)
-    cv2.addWeighted(layer, ELLIPSE_OPACITY, canvas, 1 - ELLIPSE_OPACITY, 0, dst=canvas)
+    for joint, outline in zip(joints.tolist(), _fixed(outlines), strict=True):
+        cv2.fillPoly(layer, [outline], JOINT_COLORS[joint], cv2.LINE_AA, _SHIFT)
+    window = canvas[top:bottom, left:right]
+    if window.size:
+        covered = layer[top:bottom, left:right]
+        window[:] = cv2.addWeighted(covered, ELLIPSE_OPACITY, window, 1 - ELLIPSE_OPACITY, 0)
 
 
 def _draw_box(canvas: Image, box: Float[np.ndarray, " 4"], width: int) -> None:
@@ -276,21 +289,32 @@ def _draw_box(canvas: Image, box: Float[np.ndarray, " 4"], width: int) -> None:
 
 
 def _line(canvas: Image, start: Point, end: Point, color: Color, width: int) -> None:
-    clipped = _clipped(canvas, start, end)
+    clipped = (start, end) if _is_near(canvas, start) and _is_near(canvas, end) else _clipped(canvas, start, end)
     if clipped is not None:
-        first, last = (tuple(point.tolist()) for point in _fixed(clipped))
+        first, last = map(_fixed_point, clipped)
         cv2.line(canvas, first, last, color, width, cv2.LINE_AA, _SHIFT)
 
 
 def _disc(canvas: Image, center: Point, radius: float, color: Color, thickness: int = -1) -> None:
     """A filled disc, or a ring of that thickness."""
-    if np.array_equal(_near(canvas, center), center):
-        position = tuple(_fixed(center).tolist())
-        cv2.circle(canvas, position, round(radius * 2**_SHIFT), color, thickness, cv2.LINE_AA, _SHIFT)
+    if _is_near(canvas, center):
+        cv2.circle(canvas, _fixed_point(center), round(radius * 2**_SHIFT), color, thickness, cv2.LINE_AA, _SHIFT)
 
 
 def _fixed(points: NDArray[np.float64]) -> NDArray[np.int32]:
     return np.asarray(np.rint(points * 2**_SHIFT), dtype=np.int32)
+
+
+def _fixed_point(point: Point) -> tuple[int, int]:
+    x, y = point.tolist()
+    return round(x * 2**_SHIFT), round(y * 2**_SHIFT)
+
+
+def _is_near(canvas: Image, point: Point) -> bool:
+    """Whether `_near` leaves the point where it is."""
+    x, y = point.tolist()
+    height, width = canvas.shape[:2]
+    return bool(-width - 64 <= x <= 2 * width + 64 and -height - 64 <= y <= 2 * height + 64)
 
 
 def _near(canvas: Image, points: NDArray[np.float64]) -> NDArray[np.float64]:

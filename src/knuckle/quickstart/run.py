@@ -55,11 +55,11 @@ class Settings:
         backbone: a timm network.
     """
 
-    hands: int = 2400
+    hands: int = 3000
     size: int = 128
     crop: int = 64
-    epochs: int = 10
-    backbone: str = "resnet10t"
+    epochs: int = 12
+    backbone: str = "cs3darknet_focus_s"
 
 
 def quickstart(
@@ -123,26 +123,27 @@ def quickstart(
 
 
 def recipe(labels: Path, settings: Settings) -> Recipe:
-    """A short run of the heatmap method on the CPU; a fifth of the hands is the test, none choose the epoch."""
+    """A short run of the pyramid method on the CPU, which learns most in minutes; a fifth of the hands is the test."""
     content: dict[str, Any] = {
         "data": {"path": str(labels), "validation": 0.05, "test": 0.2},
         "model": {
+            "method": "pyramid",
             "backbone": settings.backbone,
             "size": settings.crop,
             "padding": 1.4,
-            "options": {"sigma": 1.5, "decoder": "dark"},
+            "options": {"sigma": 1.0, "width": 64},
         },
         "augmentation": {"mirror": 0.5, "rotation": 45.0, "scale": (0.8, 1.2), "shift": 0.08},
         "train": {
             "epochs": settings.epochs,
-            "batch": 16,
-            "optimizer": "adamw",
-            "learning_rate": 2e-3,
+            "batch": 32,
+            "optimizer": "muon",
+            "learning_rate": 4e-3,
             "weight_decay": 0.05,
             "schedule": {"kind": "cosine"},
             "warmup_iterations": 30,
             "warmup_factor": 0.01,
-            "clip_norm": 1.0,
+            "clip_norm": 5.0,
             "ema_decay": 0.98,
             "save_best": "nme",
             "validate_every": 3,

@@ -50,6 +50,15 @@ def test_a_wrong_order_is_called_out(folder: Path, tmp_path: Path) -> None:
     assert "RHD order" in json.loads((tmp_path / "inspect.json").read_text())["notes"][0]
 
 
+def test_a_page_of_proposed_gestures(folder: Path, tmp_path: Path) -> None:
+    hands = read(folder / "annotations.json")
+    write(hands.replace(gesture=[-1] * len(hands)), tmp_path / "annotations.json")
+    run(tmp_path / "annotations.json", "--out", tmp_path, "--gestures", "3")
+    assert "Gestures of annotations.json" in (tmp_path / "gestures.html").read_text()
+    with pytest.raises(ValueError, match="--gestures writes a page; name its folder with --out"):
+        run(folder / "annotations.json", "--gestures", "3")
+
+
 def test_a_fault_is_printed_first_and_drawn(folder: Path, tmp_path: Path) -> None:
     shown = run(folder / "one_fault.json", "--out", tmp_path, "--sheet", "side=right", "--count", "3")
     why = shown[shown.index(" why ") :]

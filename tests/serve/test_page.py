@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,23 +12,18 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 import knuckle
 from knuckle.predict import Predictor
 from knuckle.serve.door import Server
+from tests.browser import chromium
 from tests.label.worlds import glow
 from tests.serve.visitors import photo, running
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 FAKE_CAMERA = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
 PHONE = (360, 740)
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    found = next((path for name in BROWSERS if (path := shutil.which(name))), None)
-    if found is None:
-        if os.environ.get("CI"):
-            pytest.fail("no Chromium is installed; .ci/run installs it where it can.")
-        pytest.skip("no Chromium is installed.")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox", *FAKE_CAMERA])
+        browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox", *FAKE_CAMERA])
         yield browser
         browser.close()
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,8 +13,8 @@ from playwright.sync_api import sync_playwright
 from knuckle.metrics import Interval
 from knuckle.study.charts import difference_chart, error_chart, svg_text
 from knuckle.study.page import Block, Chart, Column, Formulas, Gallery, Page, Section, Table, Tile, write_page
+from tests.browser import chromium
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 PHONE = (360, 740)
 RECORDS = [
     {"name": "fist <6>", "error": 10.25, "low": float("nan"), "far": float("inf"), "fails": True},
@@ -56,13 +54,8 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def tab(report: Path) -> Iterator[Tab]:
     """The page on a phone's screen; collects what goes wrong in `tab.problems`."""
-    found = next((path for name in BROWSERS if (path := shutil.which(name))), None)
-    if found is None:
-        if os.environ.get("CI"):
-            pytest.fail("no Chromium is installed; .ci/run installs it where it can.")
-        pytest.skip("no Chromium is installed.")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
         tab = browser.new_page(viewport={"width": PHONE[0], "height": PHONE[1]})
         problems: list[str] = []
         tab.on("console", lambda message: problems.append(message.text))

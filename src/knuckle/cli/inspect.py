@@ -33,6 +33,10 @@ def inspect(
     ] = "random",
     count: Annotated[int, typer.Option(min=1, help="Most hands on a sheet.")] = 24,
     images: Annotated[int, typer.Option(min=0, help="Most image files to open in search of copies.")] = 2000,
+    gestures: Annotated[
+        int,
+        typer.Option(min=0, help="Also gestures.html: so many hands of each proposed gesture to confirm or change."),
+    ] = 0,
     on_bad: Annotated[Literal["skip", "stop"], typer.Option(help="What to do with records that are broken.")] = "skip",
 ) -> None:
     """Look at a data set before you trust it.
@@ -40,9 +44,13 @@ def inspect(
     Counts hands by split, side, gesture, visibility and group, and ranks labels that look wrong:
     joints in another order, bones too long, points outside the image, copies. --out also writes
     the numbers, every suspicion, a picture of the most suspicious hands and one of any selection.
+    --gestures adds a page on which the gestures that keypoints look like are confirmed or changed,
+    and saved as a table for knuckle study.
 
-    Example: knuckle inspect photos/annotations.json --out look --sheet side=left
+    Example: knuckle inspect photos/annotations.json --out look --sheet side=left --gestures 40
     """
+    if gestures and out is None:
+        raise ValueError("--gestures writes a page; name its folder with --out.")
     from knuckle.data.inspect import draw_sheet, inspect_data, select, write_inspection
     from knuckle.draw import write_image
 
@@ -63,6 +71,11 @@ def inspect(
         rows = select("worst", found.hands, found.suspicions, count)
         title = f"{warning}{data.name}, the most suspicious hands"
         write_image(out / "suspicious.png", draw_sheet(found.hands, rows, found.suspicions, title))
+    if gestures:
+        from knuckle.study.gesture_page import write_gesture_page
+
+        for note in write_gesture_page(found.hands, out / "gestures.html", f"Gestures of {data.name}", gestures):
+            say(note)
     say(f"Wrote {out}.")
 
 

@@ -47,10 +47,11 @@ def _tiles(preds: Sequence[Hands], true: Hands, rows: Sequence[int], words: Sequ
         strip = np.concatenate([hand_tile(image, truth, tile=_TILE), *found], axis=1)
         gesture = int(truth.gesture[0])
         shown = GESTURES[gesture] if gesture >= 0 else "no gesture"
-        yield Tile(_jpeg(strip), f"{shown}, {said}: {Path(truth.image[0]).name}")
+        yield Tile(tile_address(strip), f"{shown}, {said}: {Path(truth.image[0]).name}")
 
 
-def _jpeg(image: NDArray[np.uint8]) -> str:
+def tile_address(image: NDArray[np.uint8]) -> str:
+    """A picture (h, w, 3) RGB as JPEG data that stands in place of an address."""
     done, data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
     assert done
     return data_address(data.tobytes(), "image/jpeg")

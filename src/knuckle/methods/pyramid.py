@@ -17,7 +17,7 @@ import itertools
 from typing import ClassVar, Final, Literal
 
 import torch
-from jaxtyping import Float, Float32
+from jaxtyping import Float32
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -33,6 +33,11 @@ DECODERS: Final = ("median", "dark")
 FINEST_STRIDE: Final = 4
 """Crop pixels a cell of the maps."""
 
+SHARPER: Final = 1.5
+"""Power of the likelihood whose median is taken: takes away a part of the targets' own spread and of the mass that is
+left in cells far away. Chosen on 800 rendered hands with the weights of `light`: 1, 1.5, 2 and 3 have an NME of 0.0785,
+0.0783, 0.0787 and 0.0796, and a PCK@0.05 of 0.561, 0.576, 0.582 and 0.586."""
+
 LEAST_VARIANCE: Final = 0.01
 """The smallest variance that `decode` states along both axes together, in squared cells."""
 
@@ -45,8 +50,8 @@ class Pyramid(Method):
         size: side of the square crop in pixels.
         alignment: where cells lie in the crop; see `knuckle.geometry`.
         sigma: standard deviation of the target Gaussians in cells.
-        decoder: "median" for the geometric median of the distribution, "dark" for distribution-aware decoding of its
-            highest peak.
+        decoder: "median" for the geometric median of the distribution, made a little sharper (`SHARPER`); "dark" for
+            distribution-aware decoding of its highest peak.
         width: channels of the two finest joined maps; the coarser ones have twice as many.
         weights: of the backbone; see `build_backbone`.
         num_joints: K, the number of maps.
@@ -128,8 +133,9 @@ class Pyramid(Method):
         The targets' own Gaussian is taken off, as far as that leaves something: all entries are multiplied by one
         factor, so that the matrix stays positive.
         """
-        likelihood = _softmax(outputs["heatmaps"])
-        cells = dark(likelihood, self.sigma) if self.decoder == "dark" else geometric_median(likelihood)
+        logits = outputs["heatmaps"].float()
+        likelihood = _softmax(logits)
+        cells = dark(likelihood, self.sigma) if self.decoder == "dark" else geometric_median(_softmax(SHARPER * logits))
         moments = _second_moments(likelihood, cells)
         trace = moments.diagonal(dim1=-2, dim2=-1).sum(dim=-1)
         rest = (trace - 2 * self.sigma**2).clamp(min=LEAST_VARIANCE)
@@ -150,8 +156,8 @@ def _convolution(channels: int, width: int, kernel_size: int) -> nn.Sequential:
     )
 
 
-def _softmax(logits: Float[Tensor, "B K h w"]) -> Float32[Tensor, "B K h w"]:
-    return logits.float().flatten(-2).softmax(dim=-1).view_as(logits)
+def _softmax(logits: Float32[Tensor, "B K h w"]) -> Float32[Tensor, "B K h w"]:
+    return logits.flatten(-2).softmax(dim=-1).view_as(logits)
 
 
 def _second_moments(likelihood: Float32[Tensor, "B K h w"], point: Float32[Tensor, "B K 2"]) -> Tensor:

@@ -1,6 +1,6 @@
 """Makes the files of a model that ships, from a finished run: rounded weights, ONNX, safetensors and a card.
 
-    python tools/ship.py runs/light --name light --metrics "own photos=report/metrics.json"
+    python -m tools.ship runs/light --name light --metrics "own photos=report/metrics.json"
 
 1. Matrices and kernels are rounded to float16 (`knuckle.methods.half`); what that moves is measured on crops.
 2. Both files are written from the rounded weights: NAME.safetensors for PyTorch, NAME.onnx for everybody else.

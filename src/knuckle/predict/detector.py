@@ -20,6 +20,7 @@ from jaxtyping import Float32, Int64, UInt8
 
 from knuckle.geometry import Crop
 from knuckle.metrics.matching import box_iou
+from knuckle.predict.onnx_session import ERRORS_ALONE, session_options
 from knuckle.predict.photos import check_boxes
 
 FILE_VERSION: Final = 1
@@ -85,9 +86,7 @@ class OnnxDetector:
             raise ValueError(
                 f"a detector needs a score from 0 to 1 and at least one hand, got {least_score}, {most} and {threads}."
             )
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3  # errors alone
-        options.intra_op_num_threads = threads
+        options = session_options(threads, ERRORS_ALONE)
         try:
             self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's own types share no base but this

@@ -21,6 +21,7 @@ from knuckle.predict.graph_engine import (
     not_runnable,
     read_metadata,
 )
+from knuckle.predict.onnx_session import NOTHING, session_options
 
 _PROVIDERS: Final = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
@@ -41,10 +42,7 @@ class OnnxEngine(GraphEngine):
         import onnxruntime
 
         check_size(path)
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 4  # what is wrong with a file is raised, too
-        if threads is not None:
-            options.intra_op_num_threads = threads
+        options = session_options(threads, NOTHING)
         providers = _providers(device, onnxruntime.get_available_providers())
         try:
             self._session = onnxruntime.InferenceSession(str(path), options, providers=providers)

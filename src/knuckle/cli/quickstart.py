@@ -15,7 +15,7 @@ def quickstart(
         list[Path] | None, typer.Argument(help="Photos of one hand each that fills the frame, to try the model on.")
     ] = None,
     out: Annotated[Path, typer.Option("--out", help="Folder to make.")] = Path("runs/quickstart"),
-    hands: Annotated[int, typer.Option("--hands", min=100, help="Hands to render.")] = 2400,
+    hands: Annotated[int, typer.Option("--hands", min=100, help="Hands to render.")] = 3000,
     epochs: Annotated[int, typer.Option("--epochs", min=1, help="Passes over them.")] = 10,
 ) -> None:
     """Render hands, train a small network on them, measure it, and show what it finds.

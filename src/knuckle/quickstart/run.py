@@ -58,7 +58,7 @@ class Settings:
     hands: int = 3000
     size: int = 128
     crop: int = 64
-    epochs: int = 12
+    epochs: int = 10
     backbone: str = "cs3darknet_focus_s"
 
 

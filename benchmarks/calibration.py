@@ -42,7 +42,7 @@ BAR = (0.88, 0.92)
 def main() -> None:
     """Render, calibrate, measure, write, and print what was asked against what came out."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--model", type=Path, required=True, help="run folder or model file")
+    parser.add_argument("--model", required=True, help="a shipped name, a run folder or a model file")
     parser.add_argument("--work", type=Path, required=True, help="folder for hands and the calibrated model")
     parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
     parser.add_argument("--data", type=Path, help="folder with pinch_mit and photos")

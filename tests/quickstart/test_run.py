@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from inspect import signature
 from pathlib import Path
 
 import cv2
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 import knuckle
+from knuckle.cli.quickstart import quickstart as command
 from knuckle.quickstart import Settings, quickstart
 
 TINY = Settings(hands=24, size=48, crop=32, epochs=1, backbone="test_byobnet")
@@ -71,3 +73,8 @@ def test_a_photo_that_cannot_be_read_stops_it_before_anything_is_made(tmp_path: 
     with pytest.raises(ValueError, match=r"gone\.jpg"):
         quickstart(tmp_path / "out", [tmp_path / "gone.jpg"], settings=TINY)
     assert not (tmp_path / "out").exists()
+
+
+def test_the_command_line_does_as_much_as_the_settings_say() -> None:
+    given = {name: parameter.default for name, parameter in signature(command).parameters.items()}
+    assert (given["hands"], given["epochs"]) == (Settings().hands, Settings().epochs)

@@ -17,8 +17,9 @@ from knuckle.render.folder import render_folder
 from knuckle.render.poses import PoseMix, parse_gestures
 from knuckle.skeleton import GESTURES
 from knuckle.study.classify import propose
-from knuckle.study.gesture_page import UNSURE, gesture_page, numbers_on_images, write_gesture_page
+from knuckle.study.gesture_page import UNSURE, gesture_page, write_gesture_page
 from knuckle.study.gestures import by_table
+from knuckle.study.lists import numbers_on_images
 from tests.browser import chromium
 
 CONFIG = replace(SceneConfig(), poses=PoseMix(weights=parse_gestures("0:0.5,6:0.5")), occluders=None, companions=None)

@@ -124,16 +124,7 @@ class _Job:
 
     def fill(self, indices: Sequence[int]) -> Labels:
         """Render one batch, write its pictures and return their labels."""
-        batches = render_batches(
-            indices,
-            self.seed,
-            self.size,
-            config=self.config,
-            device=self.device,
-            batch=len(indices),
-            whole=self.whole,
-        )
-        [(images, labels)] = batches
+        [(images, labels)] = render_batches(indices, self.seed, self.size, **self._how(indices))
         for index, image in zip(indices, images, strict=True):
             _write_jpeg(self.out / self.name(index), image)
         write_labels(self.out / PARTS / f"{indices[0]:08d}.npz", labels)
@@ -141,16 +132,12 @@ class _Job:
 
     def label(self, indices: Sequence[int]) -> Labels:
         """The labels of pictures that were written when theirs were not."""
-        [labels] = label_batches(
-            indices,
-            self.seed,
-            self.size,
-            config=self.config,
-            device=self.device,
-            batch=len(indices),
-            whole=self.whole,
-        )
+        [labels] = label_batches(indices, self.seed, self.size, **self._how(indices))
         return labels
+
+    def _how(self, indices: Sequence[int]) -> dict[str, Any]:
+        """Arguments that make one batch of so many pictures."""
+        return {"config": self.config, "device": self.device, "batch": len(indices), "whole": self.whole}
 
 
 def _render(job: _Job, count: int, workers: int, progress: Callable[[int], None]) -> tuple[Hands, int]:

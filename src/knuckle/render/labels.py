@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -128,7 +129,7 @@ def read_labels(file: Path) -> Labels | None:
         with np.load(file) as stored:
             columns = {field.name: stored[field.name] for field in fields(Labels)}
         return Labels(**columns | {"size": int(columns["size"])})
-    except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile):
+    except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
         return None
 
 

@@ -16,7 +16,6 @@ from typing import Final, NamedTuple
 
 import numpy as np
 from jaxtyping import Int64
-from numpy.typing import NDArray
 
 from knuckle.data.images import ImageError, read_image
 from knuckle.draw import hand_tile
@@ -25,6 +24,7 @@ from knuckle.hands import UNKNOWN, Hands
 from knuckle.skeleton import GESTURES
 from knuckle.study.classify import Proposals, propose
 from knuckle.study.galleries import tile_address
+from knuckle.study.lists import numbers_on_images, ranks
 
 TEMPLATE: Final = "gestures.html"
 TILE: Final = 160
@@ -121,12 +121,6 @@ def gesture_page(hands: Hands, title: str, most: int) -> GesturePage:
     return GesturePage(title, hashlib.sha256(content.encode()).hexdigest()[:16], sections, GESTURES, notes)
 
 
-def numbers_on_images(hands: Hands) -> Int64[np.ndarray, " n"]:
-    """Each hand's number on its image, from 0 in the table's order."""
-    order = np.argsort(hands.image, kind="stable")
-    return _ranks(hands.image[order])[np.argsort(order)]
-
-
 def _turns(hands: Hands, without: Int64[np.ndarray, " m"], found: Proposals, gesture: int) -> Int64[np.ndarray, " k"]:
     """The rows with that proposal: every group's most confident hand first, then every group's second."""
     rows = np.flatnonzero(found.gesture == gesture)
@@ -134,21 +128,13 @@ def _turns(hands: Hands, without: Int64[np.ndarray, " m"], found: Proposals, ges
     group = hands.group[without[rows]]
     by_group = np.argsort(group, kind="stable")
     turn = np.empty(len(rows), dtype=np.int64)
-    turn[by_group] = _ranks(group[by_group])
+    turn[by_group] = ranks(group[by_group])
     return rows[np.argsort(turn, kind="stable")]
-
-
-def _ranks(values: NDArray[np.generic]) -> Int64[np.ndarray, " n"]:
-    """Of sorted values, how many equal ones stand before each."""
-    place = np.arange(len(values))
-    begins = np.ones(len(values), dtype=bool)
-    begins[1:] = values[1:] != values[:-1]
-    return place - np.maximum.accumulate(np.where(begins, place, 0))
 
 
 def _shown(hands: Hands, row: np.int64, number: np.int64, found: Proposals, proposal: int) -> Shown | None:
     try:
-        picture = read_image(hands.paths()[row])
+        picture = read_image(hands[row].paths()[0])
     except ImageError:
         return None
     return Shown(

@@ -16,6 +16,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 from jaxtyping import Int64
+from numpy.typing import NDArray
 
 from knuckle.formats.files import list_lines, write_text
 from knuckle.formats.records import gesture_name
@@ -154,11 +155,27 @@ def write_lists(hands: Hands, rows: Int64[np.ndarray, " m"], folder: Path) -> No
     if len(unlabeled):
         raise ValueError(f"row {unlabeled[0]} ({hands.image[unlabeled[0]]}) has no gesture, so it fits no list.")
     _, image_of_row, hands_on = np.unique(hands.image, return_inverse=True, return_counts=True)
+    number = numbers_on_images(hands)
     lines: defaultdict[int, list[str]] = defaultdict(list)
     for row in rows.tolist():
         image = image_of_row[row]
-        number = int((image_of_row[:row] == image).sum())
         several = hands_on[image] > 1
-        lines[int(hands.gesture[row])].append(f"{hands.image[row]}\t{number}" if several else str(hands.image[row]))
+        lines[int(hands.gesture[row])].append(
+            f"{hands.image[row]}\t{number[row]}" if several else str(hands.image[row])
+        )
     for gesture, own in lines.items():
         write_text(folder / f"c{gesture}{SUFFIX}", "".join(f"{line}\n" for line in own))
+
+
+def numbers_on_images(hands: Hands) -> Int64[np.ndarray, " n"]:
+    """Each hand's number on its image, from 0 in the table's order."""
+    order = np.argsort(hands.image, kind="stable")
+    return ranks(hands.image[order])[np.argsort(order)]
+
+
+def ranks(values: NDArray[np.generic]) -> Int64[np.ndarray, " n"]:
+    """Of sorted values, how many equal ones stand before each."""
+    place = np.arange(len(values))
+    begins = np.ones(len(values), dtype=bool)
+    begins[1:] = values[1:] != values[:-1]
+    return place - np.maximum.accumulate(np.where(begins, place, 0))

@@ -34,12 +34,14 @@ STOREYS = (
     "hands",
     "geometry",
     "skeleton",
+    "devices",
 )
 """From the roof down to the ground."""
 
 LIGHT = ("torch", "timm", "torchvision", "safetensors", "scipy", "matplotlib", "jinja2", "pandas", "pyarrow")
 """Packages of the extra `train`: the base install must import these rooms without them."""
 BASE_ROOMS = (
+    "devices",
     "skeleton",
     "geometry",
     "hands",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -85,3 +86,12 @@ def test_nothing_is_written_where_no_hand_was_read(tmp_path: Path, source: Path)
     result = _run(source, tmp_path / "x.csv")
     assert "holds no usable hand, so nothing was written" in str(result.exception)
     assert not (tmp_path / "x.csv").exists()
+
+
+def test_images_without_a_hand_are_listed(tmp_path: Path, source: Path) -> None:
+    content = json.loads(source.read_text())
+    content["images"] += [{"id": 98 + k, "file_name": f"empty{k}.png", "width": 9, "height": 9} for k in range(2)]
+    source.write_text(json.dumps(content))
+    result = _run(source, tmp_path / "hands.csv")
+    assert "2 images without a hand" in result.stdout.partition("Not in the target:")[2]
+    assert _counts(result)["skipped records"] == 0

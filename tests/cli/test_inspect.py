@@ -84,3 +84,16 @@ def test_real_photos_are_inspected(shared_data: Path, tmp_path: Path) -> None:
     assert "240 hands on 120 images in 6 groups" in shown
     assert "thumb_cmc 0 0 240" in shown
     assert (tmp_path / "sheet.png").is_file()
+
+
+def test_a_source_without_a_usable_hand_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "odd.json").write_text('{"images": [], "annotations": []}')
+    with pytest.raises(ValueError, match=r"odd\.json holds no usable hand"):
+        run(tmp_path / "odd.json")
+
+
+def test_images_without_a_hand_are_counted(folder: Path, tmp_path: Path) -> None:
+    content = json.loads((folder / "annotations.json").read_text())
+    content["images"].append({"id": 99, "file_name": "images/empty.png", "width": 64, "height": 64})
+    (tmp_path / "more.json").write_text(json.dumps(content))
+    assert "1 image without a hand: hands alone have rows." in run(tmp_path / "more.json")

@@ -93,6 +93,7 @@ def test_gestures_can_be_chosen_and_excluded(tmp_path: Path) -> None:
         (["--gestures", "wave:1"], "There is no gesture 'wave'"),
         (["--exclude", "99"], "There is no gesture '99'"),
         (["--backgrounds", "nowhere"], "holds no photo for backgrounds"),
+        (["--device", "abacus"], "this machine has no device 'abacus'"),
     ],
 )
 def test_wrong_options_are_one_sentence_and_leave_no_folder(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -9,7 +11,9 @@ from examples.drawn_hands import drawn_hand
 from knuckle.data.joint_order import KNOWN_ORDERS
 from knuckle.data.suspicions import Suspicion, label_suspicions, long_bones, points_outside, ranked
 from knuckle.hands import Hands
-from knuckle.skeleton import FROM_RHD
+from knuckle.render import SceneConfig, render
+from knuckle.render.poses import PoseMix
+from knuckle.skeleton import FROM_RHD, GESTURES
 
 ROW = 17
 SIZE = 160
@@ -149,3 +153,14 @@ def test_rows_are_right_beyond_the_first_chunk(clean: Hands, monkeypatch: pytest
 def test_empty_tables_and_unlabelled_hands_are_not_suspicious() -> None:
     assert label_suspicions(Hands.empty()) == []
     assert label_suspicions(Hands(image=["a"], xy=np.zeros((1, 21, 2)), visibility=np.zeros((1, 21)))) == []
+
+
+def test_a_fist_is_no_row_of_reversed_fingers() -> None:
+    """Its tips lie nearer to the wrist than its knuckles do, as if the fingers ran backwards."""
+    weights = tuple(float(name == "fist") for name in GESTURES)
+    poses = PoseMix(gesture=1.0, interpolation=0.0, synergy=0.0, weights=weights)
+    _, fists = render(24, 3, 32, config=replace(SceneConfig(), poses=poses), device="cpu")
+    palm = np.linalg.norm(fists.xy[:, 9] - fists.xy[:, 0], axis=-1)
+    runs_back = np.linalg.norm(fists.xy[:, 12] - fists.xy[:, 0], axis=-1) < palm
+    assert runs_back.mean() > 0.5
+    assert not [found for found in label_suspicions(fists) if "reversed" in found.sentence]

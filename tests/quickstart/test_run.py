@@ -13,7 +13,11 @@ import pytest
 
 import knuckle
 from knuckle.cli.quickstart import quickstart as command
+from knuckle.evaluate import evaluate
 from knuckle.quickstart import Settings, quickstart
+from knuckle.quickstart.page import Page, data_url, write_page
+from knuckle.quickstart.run import shrunk
+from tests.formats.fakes import example_hands
 
 TINY = Settings(hands=24, size=48, crop=32, epochs=1, backbone="test_byobnet")
 
@@ -64,9 +68,32 @@ def test_the_test_hands_were_not_trained_on(made: tuple[Path, list[str]]) -> Non
 
 def test_a_folder_in_use_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("keep")
-    with pytest.raises(ValueError, match="is not empty; name a folder"):
+    with pytest.raises(ValueError, match="is not empty; name another folder"):
         quickstart(tmp_path, settings=TINY)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_a_file_in_the_way_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("keep")
+    with pytest.raises(ValueError, match="file is not empty; name another folder"):
+        quickstart(tmp_path / "file", settings=TINY)
+    with pytest.raises(ValueError, match="cannot be made"):
+        quickstart(tmp_path / "file" / "below", settings=TINY)
+
+
+def test_photos_of_one_name_are_all_on_the_page(tmp_path: Path) -> None:
+    files = [tmp_path / f"{number}.png" for number in range(2)]
+    for file, level in zip(files, (10, 200), strict=True):
+        cv2.imwrite(str(file), np.full((4, 4, 3), level, dtype=np.uint8))
+    hands = example_hands()
+    page = Page("title", "summary", evaluate(hands, hands), [("h.jpg", file) for file in files])
+    html = write_page(page, tmp_path / "index.html").read_text()
+    assert all(data_url(file) in html for file in files)
+
+
+def test_large_photos_are_shrunk_for_the_page() -> None:
+    assert shrunk(np.zeros((3000, 4000, 3), dtype=np.uint8)).shape == (675, 900, 3)
+    assert shrunk(np.zeros((60, 80, 3), dtype=np.uint8)).shape == (60, 80, 3)
 
 
 def test_a_photo_that_cannot_be_read_stops_it_before_anything_is_made(tmp_path: Path) -> None:

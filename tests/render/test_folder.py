@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
@@ -124,3 +125,49 @@ def test_a_folder_without_any_hand_is_a_folder(tmp_path: Path) -> None:
     hands, _ = render_scenes_folder(tmp_path, 2, size=SIZE, config=empty, device="cpu")
     assert len(hands) == 0
     assert len(json.loads((tmp_path / "annotations.json").read_text())["images"]) == 2
+
+
+def test_a_folder_of_pictures_is_read_as_what_it_holds(tmp_path: Path) -> None:
+    """Its settings are JSON, too, and of a format that others could take for theirs."""
+    hands, _ = render_folder(tmp_path, 2, 1, SIZE, device="cpu")
+    assert read(tmp_path) == hands
+
+
+def test_no_picture_is_left_without_its_labels(tmp_path: Path) -> None:
+    hands, _ = render_folder(tmp_path, 4, 1, SIZE, device="cpu")
+    with pytest.raises(ValueError, match="holds 4 pictures already; give a count of 4 or more"):
+        render_folder(tmp_path, 2, 1, SIZE, device="cpu")
+    assert read(tmp_path / "annotations.json") == hands
+
+
+def _photo(path: Path, level: int) -> None:
+    cv2.imwrite(str(path), np.full((40, 40, 3), level, dtype=np.uint8))
+
+
+def test_photos_that_changed_are_other_backgrounds(tmp_path: Path) -> None:
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    photos.mkdir()
+    _photo(photos / "a.png", 10)
+    config = replace(SceneConfig(), backgrounds=Photos(photos))
+    render_folder(out, 1, 1, SIZE, config=config, device="cpu")
+    assert render_folder(out, 2, 1, SIZE, config=config, device="cpu")[1] == 1
+    _photo(photos / "b.png", 200)
+    config = replace(SceneConfig(), backgrounds=Photos(photos))
+    with pytest.raises(ValueError, match="was rendered with other backgrounds; render into another folder"):
+        render_folder(out, 3, 1, SIZE, config=config, device="cpu")
+    with pytest.raises(ValueError, match="was rendered with other backgrounds"):
+        render_folder(out, 3, 1, SIZE, device="cpu")
+
+
+def test_a_start_that_failed_blocks_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "photo.jpg").write_bytes(b"no photo")
+    config = replace(SceneConfig(), backgrounds=Photos(tmp_path))
+    with pytest.raises(ValueError, match=r"photo\.jpg"):
+        render_folder(tmp_path / "out", 2, 1, SIZE, config=config, device="cpu")
+    assert render_folder(tmp_path / "out", 2, 1, SIZE, device="cpu")[1] == 2
+
+
+def test_a_device_that_is_not_there_leaves_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="this machine has no device 'abacus'"):
+        render_folder(tmp_path / "out", 1, 1, SIZE, device="abacus")
+    assert not (tmp_path / "out").exists()

@@ -14,7 +14,7 @@ from knuckle.render import SceneConfig
 from knuckle.render.camera import WideView, wide_cameras
 from knuckle.render.companions import Companions
 from knuckle.render.config import WholeScenes
-from knuckle.render.dataset import render_batches, render_scenes, stages
+from knuckle.render.dataset import LEAST_SEEN, label_batches, render_batches, render_scenes, stages
 from knuckle.render.labels import Labels
 from knuckle.render.scene import Scene, figure_solids
 from knuckle.render.solids import Solid, distance
@@ -187,3 +187,14 @@ def test_distractors_lie_beyond_the_hands_and_can_be_left_out() -> None:
             for distractor in scene.distractors:
                 assert distractor.center[2] > float(solid.points[2, :, 0].max()) + 200
     assert all(not scene.distractors for scene in _drawn(WholeScenes(distractors=(0, 0)), 5))
+
+
+def test_a_hand_that_nobody_could_see_has_no_row() -> None:
+    """Of picture 201 another hand's object hides one hand altogether."""
+    (stage,) = stages([201], 1, 96, SceneConfig(), "cpu", 1, whole=True)
+    seen = (stage.labels(stage.samples()).visibility == VISIBLE).sum(axis=1)
+    assert seen.min() < LEAST_SEEN <= np.sort(seen)[1]
+    [labels] = label_batches([201], 1, 96, device="cpu", whole=True)
+    [(_, same)] = render_batches([201], 1, 96, device="cpu", whole=True)
+    assert len(labels) == len(same) == len(seen) - 1
+    assert ((labels.visibility == VISIBLE).sum(axis=1) >= LEAST_SEEN).all()

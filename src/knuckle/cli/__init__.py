@@ -115,7 +115,7 @@ def sentence_of(error: Exception) -> str:
         return f"Error: this needs {package}, which is not installed: pip install 'knuckle[train]'."
     if isinstance(error, _UsageError):
         verb = error.ctx.command_path if error.ctx else "knuckle"
-        text = f"{error.format_message()} See {verb} --help."
+        text = f"{error.format_message().rstrip('.')}. See {verb} --help."
     elif isinstance(error, (ValueError, ImportError)):
         text = str(error)
     elif isinstance(error, OSError):

@@ -34,15 +34,15 @@ def convert(
     """
     from typing import cast
 
-    from knuckle.formats import Format, read_checked, write
+    from knuckle.formats import Format, read_noted, write
     from knuckle.formats.problems import OnBad
 
-    hands, skipped = read_checked(source, cast(Format, from_), split, cast(OnBad, on_bad))
+    hands, skipped, notes = read_noted(source, cast(Format, from_), split, cast(OnBad, on_bad))
     for sentence in _shortened(skipped):
         say(f"Skipped: {sentence}")
     if not len(hands):
         raise ValueError(f"{source} holds no usable hand, so nothing was written.")
-    lost = write(hands, target, cast(Format, to))
+    lost = [*notes, *write(hands, target, cast(Format, to))]
     print_table(("what", "count"), [*_counts(hands), ("skipped records", len(skipped))], title=f"{source} -> {target}")
     if lost:
         typer.echo("\nNot in the target:")

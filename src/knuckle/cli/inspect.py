@@ -55,13 +55,16 @@ def inspect(
     from knuckle.draw import write_image
 
     found = inspect_data(data, format, split, on_bad, images)
-    _print_counts(found)
-    _print_joints(found)
-    _print_suspicions(found)
+    if len(found.hands):
+        _print_counts(found)
+        _print_joints(found)
+        _print_suspicions(found)
     for note in found.notes:
         typer.echo(note)
     say_first(found.skipped, "Records that could not be read", MOST_SKIPPED, "listed in inspect.json with --out")
-    if out is None or len(found.hands) == 0:
+    if len(found.hands) == 0:
+        raise ValueError(f"{data} holds no usable hand.")
+    if out is None:
         return
     write_inspection(found, out)
     warning = f"WRONG JOINT ORDER, LOOKS LIKE {found.order.best}: " if found.order.wrong else ""

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,7 +19,7 @@ from knuckle.data.images import ImageError, read_image
 from knuckle.data.joint_order import OrderVerdict, judge_order
 from knuckle.data.suspicions import Suspicion, label_suspicions, ranked
 from knuckle.draw import contact_sheet, hand_tile
-from knuckle.formats import Format, read_checked, splits
+from knuckle.formats import Format, read_noted, splits
 from knuckle.formats.problems import OnBad
 from knuckle.hands import LEFT, OCCLUDED, RIGHT, UNKNOWN, UNLABELED, VISIBLE, Hands
 from knuckle.skeleton import GESTURES, JOINT_NAMES
@@ -73,10 +72,12 @@ def inspect_data(
         ValueError: the data set cannot be read.
     """
     names = (split,) if split is not None else splits(path, format)
-    parts = {name: read_checked(path, format, name, on_bad) for name in names or (None,)}
-    hands = Hands.concat(part for part, _ in parts.values())
-    sizes = {name: len(part) for name, (part, _) in parts.items() if name is not None}
-    return inspect_hands(hands, sizes, [message for _, messages in parts.values() for message in messages], images)
+    parts = {name: read_noted(path, format, name, on_bad) for name in names or (None,)}
+    hands = Hands.concat(part.hands for part in parts.values())
+    sizes = {name: len(part.hands) for name, part in parts.items() if name is not None}
+    skipped = [message for part in parts.values() for message in part.skipped]
+    found = inspect_hands(hands, sizes, skipped, images)
+    return replace(found, notes=[*found.notes, *(f"{note}." for part in parts.values() for note in part.notes)])
 
 
 def inspect_hands(
@@ -204,7 +205,7 @@ def write_inspection(inspection: Inspection, folder: Path) -> None:
         **inspection.counts,
         "splits": inspection.split_sizes,
         "notes": inspection.notes,
-        "joint order": dataclasses.asdict(inspection.order),
+        "joint order": asdict(inspection.order),
         "suspicions": dict(Counter(suspicion.kind for suspicion in inspection.suspicions).most_common()),
         "images checked": inspection.images.checked,
         "unreadable images": inspection.images.unreadable,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal, get_args
+from typing import Final, Literal, NamedTuple, get_args
 
 from knuckle.formats import coco, freihand, labelme, rhd, table, yolo, yolo_writing
 from knuckle.formats.bulk import collector_paused
@@ -77,8 +77,28 @@ def read_checked(
     Raises:
         ValueError: nothing can be read from the path at all, or a record is bad and `on_bad` is "stop".
     """
+    reading = read_noted(path, format, split, on_bad)
+    return reading.hands, reading.skipped
+
+
+class Reading(NamedTuple):
+    """What a file or folder of annotations holds.
+
+    Attributes:
+        hands: its hands.
+        skipped: one sentence for each record left out.
+        notes: one sentence for each thing that is right, but has no place in `Hands`, such as images without a hand.
+    """
+
+    hands: Hands
+    skipped: list[str]
+    notes: list[str]
+
+
+def read_noted(path: str | Path, format: Format = "auto", split: str | None = None, on_bad: OnBad = "skip") -> Reading:
+    """As `read_checked`, with what `Hands` cannot hold; arguments and errors likewise."""
     problems = Problems(on_bad)
-    return _read(Path(path), format, split, problems), problems.messages
+    return Reading(_read(Path(path), format, split, problems), problems.messages, problems.notes)
 
 
 def splits(path: str | Path, format: Format = "auto") -> tuple[str, ...]:

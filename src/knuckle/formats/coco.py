@@ -93,7 +93,11 @@ def read_coco(path: Path, split: str | None, problems: Problems) -> Hands:
             _add(rows, _object(annotation), images, categories, seen)
         except ValueError as error:
             problems.add(f"{file}: annotations[{index}]{_id_note(annotation)} {error}.")
-    return rows.hands(root)
+    hands = rows.hands(root)
+    without = len({image["file_name"] for image in images.values()}.difference(hands.image.tolist()))
+    if without:
+        problems.notes.append(f"{without:,} image{'s' * (without > 1)} without a hand: hands alone have rows")
+    return hands
 
 
 def _only_file(path: Path) -> Path:

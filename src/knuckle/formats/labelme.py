@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import posixpath
+import re
 from collections.abc import Iterator, Mapping
 from itertools import count, islice
 from pathlib import Path
@@ -57,6 +58,8 @@ from knuckle.skeleton import GESTURES, JOINT_NAMES, NUM_JOINTS
 LABELME_VERSION: Final = "5.8.1"
 OCCLUDED_FLAG: Final = "occluded"
 _SNIFFED_FILES: Final = 20
+_MARKS: Final = re.compile(rb'"imagePath"\s*:|"shapes"\s*:\s*\[\s*[\]{]')
+"""What no other JSON file has: the settings of a rendered folder have "shapes", too, but these are numbers."""
 
 
 def detect(path: Path) -> bool:
@@ -68,8 +71,7 @@ def detect(path: Path) -> bool:
 def _looks_like_labelme(file: Path) -> bool:
     if file.suffix.lower() != ".json":
         return False
-    head = head_of(file)
-    return b'"shapes"' in head or b'"imagePath"' in head
+    return _MARKS.search(head_of(file)) is not None
 
 
 def read_labelme(path: Path, split: str | None, problems: Problems) -> Hands:

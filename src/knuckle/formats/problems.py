@@ -17,10 +17,12 @@ class Problems:
     Attributes:
         on_bad: "stop" raises on the first problem, "skip" collects it and reading goes on.
         messages: one sentence a skipped record: what is wrong, where, and what to do.
+        notes: one sentence for each thing that is right, but has no place in `Hands`.
     """
 
     on_bad: OnBad = "stop"
     messages: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def add(self, message: str) -> None:
         """Take note of a bad record that the reader leaves out.

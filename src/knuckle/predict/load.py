@@ -6,13 +6,12 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
+from knuckle.devices import torch_device
 from knuckle.predict.detector import Detector, OnnxDetector, shipped_detector
 from knuckle.predict.predictor import Predictor
 from knuckle.predict.shipped import ONNX, SAFETENSORS, is_shipped, shipped_file
 
 if TYPE_CHECKING:
-    import torch
-
     from knuckle.methods.base import Method
     from knuckle.methods.weights import ModelSpec
     from knuckle.metrics.conformal import Calibration
@@ -92,7 +91,7 @@ def load(
         import torch  # noqa: F401  # the modules below need it and cannot say so in a sentence
     except ModuleNotFoundError as error:
         raise ImportError(f"running {path} needs torch: pip install 'knuckle[train]'.") from error
-    where = _device(device)
+    where = torch_device(device)
     model = read_model(path, preset)
     return Predictor(model.method, model.spec.rule, calibration=model.calibration, device=where, **options)
 
@@ -188,17 +187,3 @@ def read_model(weights: Path, preset: Preset | None = None) -> StoredModel:
     from knuckle.methods.weights import load_calibration, load_model
 
     return StoredModel(*load_model(weights), load_calibration(weights))
-
-
-def _device(name: str | None) -> torch.device:
-    """The device of that name, or the best there is. ValueError where this machine has none such."""
-    import torch
-
-    if name is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"this machine has no device {name!r}; knuckle doctor lists what it has.") from error
-    return device

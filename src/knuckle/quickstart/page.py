@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -19,13 +19,13 @@ class Page:
         title: of the page.
         summary: what came out, in plain sentences.
         report: the numbers.
-        pictures: caption to PNG file; files that do not exist are left out.
+        pictures: captions, each with its PNG file; files that do not exist are left out.
     """
 
     title: str
     summary: str
     report: Report
-    pictures: Mapping[str, Path]
+    pictures: Sequence[tuple[str, Path]]
 
 
 TEMPLATE: Final = """<!doctype html>
@@ -104,7 +104,7 @@ def write_page(page: Page, path: Path) -> Path:
             page=page,
             numbers=numbers,
             gestures=sorted(report.breakdown.gestures, key=lambda row: row.pck),
-            pictures=[(caption, data_url(file)) for caption, file in page.pictures.items() if file.is_file()],
+            pictures=[(caption, data_url(file)) for caption, file in page.pictures if file.is_file()],
         )
     )
     try:

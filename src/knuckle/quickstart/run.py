@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import cv2
 import numpy as np
 
 from knuckle.data.images import read_image
@@ -34,6 +35,8 @@ LEARNING_SEED: Final = 0
 FRESH_SEED: Final = 1
 """Of hands that are rendered after training."""
 FRESH_HANDS: Final = 12
+LARGEST_PHOTO: Final = 900
+"""Longer side of a photo on the page, pixels."""
 
 Progress = Callable[[int, str], AbstractContextManager[Callable[[int], None]]]
 
@@ -83,12 +86,18 @@ def quickstart(
         The page, one self-contained HTML file.
 
     Raises:
-        ValueError: the folder is not empty, or a photo cannot be read.
+        ValueError: the folder is not empty or cannot be made, or a photo cannot be read.
     """
     settings = settings or Settings()
-    if out.exists() and any(out.iterdir()):
-        raise ValueError(f"{out} is not empty; name a folder that does not exist yet.")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ValueError(
+            f"{out} is not empty; name another folder with --out, or delete it if a quickstart stopped there."
+        )
     pictures = [read_image(photo) for photo in photos]
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"{out} cannot be made ({error.strerror or error}).") from error
     began = time.perf_counter()
     say(f"1 of 4: rendering {settings.hands} hands into {out / 'hands'}.")
     with progress(settings.hands, "hands") as update:
@@ -104,20 +113,20 @@ def quickstart(
     fresh_images, fresh_truth = render(FRESH_HANDS, FRESH_SEED, settings.size)
     fresh_found = model.predict(list(fresh_images), [box[None] for box in fresh_truth.box])
     write_image(out / "fresh.png", fresh_sheet(fresh_images, fresh_truth, fresh_found))
-    for number, picture in enumerate(pictures):
-        found = model.predict(picture, boxes="full")
-        write_image(out / "photos" / f"{number}.png", draw_hands(picture, found))
+    drawn = [out / "photos" / f"{number}.png" for number in range(len(pictures))]
+    for picture, file in zip(pictures, drawn, strict=True):
+        write_image(file, shrunk(draw_hands(picture, model.predict(picture, boxes="full"))))
     page = Page(
         title="knuckle: a first model",
         summary=summary(report, settings, time.perf_counter() - began),
         report=report,
-        pictures={
-            "Hands rendered just now: prediction in colours, truth in white": out / "fresh.png",
-            "The worst of the test: truth, and prediction beside it": out / "evaluation" / "gallery.png",
-            "How far off, and how often": out / "evaluation" / "pck_curve.png",
-            "While it learnt": run / "curves.png",
-            **{f"{photo.name}": out / "photos" / f"{number}.png" for number, photo in enumerate(photos)},
-        },
+        pictures=[
+            ("Hands rendered just now: prediction in colours, truth in white", out / "fresh.png"),
+            *((photo.name, file) for photo, file in zip(photos, drawn, strict=True)),
+            ("The worst of the test: truth, and prediction beside it", out / "evaluation" / "gallery.png"),
+            ("How far off, and how often", out / "evaluation" / "pck_curve.png"),
+            ("While it learnt", run / "curves.png"),
+        ],
     )
     return write_page(page, out / "index.html")
 
@@ -163,6 +172,12 @@ def summary(report: Report, settings: Settings, seconds: float) -> str:
         f"{report.nme:.1%} of the hand's size, which is {report.epe:.1f} pixels in pictures of "
         f"{settings.size} x {settings.size}."
     )
+
+
+def shrunk(picture: np.ndarray) -> np.ndarray:
+    """A photo small enough for a page that holds all its pictures; a small one as it is."""
+    factor = LARGEST_PHOTO / max(picture.shape[:2])
+    return picture if factor >= 1 else cv2.resize(picture, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
 
 
 def fresh_sheet(images: np.ndarray, truth: Hands, found: Hands) -> np.ndarray:

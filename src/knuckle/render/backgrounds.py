@@ -7,6 +7,7 @@ edges of every kind, and shapes in the colours of skin, so that colour alone nev
 from __future__ import annotations
 
 import colorsys
+import hashlib
 import math
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -90,6 +91,16 @@ class Photos:
         if not found:
             raise ValueError(f"{self.folder} holds no photo for backgrounds ({', '.join(IMAGE_SUFFIXES)}).")
         return tuple(found)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the photos' names and sizes: with another one, other photos are drawn.
+
+        Raises:
+            ValueError: there are none.
+        """
+        lines = [f"{file.relative_to(self.folder).as_posix()}\0{file.stat().st_size}\n" for file in self.files]
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
 
     def draw(self, size: int, rng: np.random.Generator) -> Canvas:
         """One background, (size, size, 3) sRGB, mirrored half of the time.

@@ -10,9 +10,11 @@ from typing import Final
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
+from torch import Tensor
 
-from knuckle.hands import Hands
+from knuckle.devices import torch_device
+from knuckle.hands import VISIBLE, Hands
 from knuckle.render.config import SceneConfig
 from knuckle.render.labels import Labels
 from knuckle.render.scene import draw_scenes
@@ -23,6 +25,9 @@ from knuckle.render.whole import draw_wholes
 Images = UInt8[np.ndarray, "n size size 3"]
 
 SMALLEST_SIZE: Final = 16
+LEAST_SEEN: Final = 3
+"""Keypoints of a hand in a whole scene that must be seen. What another hand holds may hide more, which nobody would
+label."""
 
 
 def render(
@@ -51,7 +56,7 @@ def render(
         side, gesture; `group` is the hand's number, `image` is empty.
 
     Raises:
-        ValueError: a number is out of range, or a background photo cannot be used.
+        ValueError: a number is out of range, a background photo cannot be used, or there is no such device.
     """
     images, labels = render_labeled(count, seed, size, config=config, device=device, first=first, batch=batch)
     return images, labels.hands() if labels is not None else Hands.empty()
@@ -95,8 +100,9 @@ def render_scenes(
     Returns:
         (count, size, size, 3) uint8 RGB, and one row a hand: keypoints inside the picture, visibility past all
         hands and objects, side, gesture. `group` is the number of the picture; a picture without a hand has no
-        row. `box` is the extent of the hand's skin from the wrist on, whether or not something hides it, cut at
-        the frame; the forearm does not count.
+        row, and neither has a hand of which fewer than `LEAST_SEEN` keypoints can be seen. `box` is the extent of
+        the hand's skin from the wrist on, whether or not something hides it, cut at the frame; the forearm does
+        not count.
 
     Raises:
         ValueError: a number is out of range, or a background photo cannot be used.
@@ -155,7 +161,7 @@ def render_batches(
     config = config or SceneConfig()
     for stage in stages(indices, seed, size, config, device, batch, whole=whole):
         layer = stage.layer()
-        yield stage.images(layer, config.backgrounds), stage.labels(layer.samples)
+        yield stage.images(layer, config.backgrounds), _labels(stage, layer.samples, whole=whole)
 
 
 def label_batches(
@@ -170,7 +176,12 @@ def label_batches(
 ) -> Iterator[Labels]:
     """The labels of `render_batches` without the pictures, which take most of the time."""
     for stage in stages(indices, seed, size, config or SceneConfig(), device, batch, whole=whole):
-        yield stage.labels(stage.samples())
+        yield _labels(stage, stage.samples(), whole=whole)
+
+
+def _labels(stage: Stage, samples: Float[Tensor, "R H W"], *, whole: bool) -> Labels:
+    labels = stage.labels(samples)
+    return labels.rows(np.flatnonzero((labels.visibility == VISIBLE).sum(axis=1) >= LEAST_SEEN)) if whole else labels
 
 
 def stages(
@@ -185,9 +196,7 @@ def stages(
 ) -> Iterator[Stage]:
     """Hands before their cameras, batch after batch; arguments and errors as for `render_batches`."""
     _check(indices, seed, size, batch)
-    if device is None:
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = load_skin(device)
+    model = load_skin(torch_device(device))
     for start in range(0, len(indices), batch):
         with torch.no_grad():
             scenes = (draw_wholes if whole else draw_scenes)(config, seed, indices[start : start + batch])

@@ -29,10 +29,12 @@ import torch
 from jaxtyping import UInt8
 
 import knuckle
+from knuckle.devices import torch_device
 from knuckle.draw import contact_sheet, draw_hands, write_image
 from knuckle.formats import write
 from knuckle.formats.coco import write_coco
 from knuckle.hands import LEFT, Hands
+from knuckle.render.backgrounds import Photos
 from knuckle.render.config import SceneConfig
 from knuckle.render.dataset import label_batches, render_batches
 from knuckle.render.labels import Labels, read_labels, write_labels
@@ -42,6 +44,9 @@ JPEG_QUALITY: Final = 92
 LABELS: Final = "labels.npz"
 PARTS: Final = "parts"
 ON_THE_SHEET: Final = 24
+
+_BACKGROUNDS: Final = ("config.backgrounds", "photos")
+"""Settings whose values say little to a reader."""
 
 
 def _ignore(done: int) -> None:
@@ -64,7 +69,7 @@ def render_folder(
 
     Args:
         out: the folder, new, or one that was begun with the same settings.
-        count: how many hands it will hold; a larger number goes on with a finished folder.
+        count: how many hands it will hold, no fewer than it does; a larger number goes on with a finished folder.
         seed: of the sequence.
         size: side of the pictures, pixels.
         config: what varies.
@@ -145,10 +150,12 @@ def _render(job: _Job, count: int, workers: int, progress: Callable[[int], None]
         raise ValueError(
             f"count and batch must be at least 1 and workers at least 0, got {count}, {job.batch} and {workers}."
         )
+    torch_device(job.device)  # one that is not there leaves no folder
     out, names = job.out, [job.name(index) for index in range(count)]
     try:
         kind = {"pictures": "whole scenes" if job.whole else "single hands"}
         _begin(out, kind | settings(job.seed, job.size, job.config))
+        _no_fewer(out, count)
         missing = [index for index, name in enumerate(names) if not (out / name).is_file()]
         kept = sorted(set(range(count)) - set(missing))
         parts = _known(out, kept)
@@ -217,8 +224,14 @@ def is_finished(out: Path) -> bool:
 
 
 def settings(seed: int, size: int, config: SceneConfig) -> dict[str, Any]:
-    """What pictures follow from besides their numbers, as JSON holds it."""
-    given = {"version": knuckle.__version__, "seed": seed, "size": size, "config": asdict(config)}
+    """What pictures follow from besides their numbers, as JSON holds it.
+
+    Raises:
+        ValueError: a folder of photos for backgrounds holds none.
+    """
+    given: dict[str, Any] = {"version": knuckle.__version__, "seed": seed, "size": size, "config": asdict(config)}
+    if isinstance(config.backgrounds, Photos):
+        given["photos"] = config.backgrounds.digest
     return dict(json.loads(json.dumps(given, default=_plain)))
 
 
@@ -235,15 +248,26 @@ def _begin(out: Path, settings: dict[str, Any]) -> None:
         except ValueError as error:
             raise ValueError(f"{file} is damaged; delete {out} to render it anew.") from error
         name, old, new = _first_difference(before, settings)
-        if name:
-            raise ValueError(
-                f"{out} was rendered with {name} {old}, not {new}; render into another folder, or with that setting."
-            )
-        return
-    if out.is_dir() and any(out.iterdir()):
+        if not name:
+            return
+        if _pictures(out):
+            said = "other backgrounds" if name.startswith(_BACKGROUNDS) else f"{name} {old}, not {new}"
+            raise ValueError(f"{out} was rendered with {said}; render into another folder, or as before.")
+    elif out.is_dir() and any(out.iterdir()):
         raise ValueError(f"{out} holds other files; render into a new or empty folder.")
-    (out / "images").mkdir(parents=True)
+    (out / "images").mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(settings, indent=1) + "\n")
+
+
+def _no_fewer(out: Path, count: int) -> None:
+    """See that no picture of the folder would be left without its labels."""
+    there = 1 + max((int(file.stem) for file in _pictures(out)), default=-1)
+    if there > count:
+        raise ValueError(f"{out} holds {there} pictures already; give a count of {there} or more, or another folder.")
+
+
+def _pictures(out: Path) -> list[Path]:
+    return [file for file in (out / "images").glob("*.jpg") if file.stem.isdecimal()]
 
 
 def _first_difference(before: Any, now: Any, name: str = "") -> tuple[str, Any, Any]:

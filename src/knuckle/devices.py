@@ -1,0 +1,26 @@
+"""The device that a name means to PyTorch on this machine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+
+def torch_device(name: torch.device | str | None) -> torch.device:
+    """The device of that name, such as "cpu" or "cuda:1"; None takes a GPU where there is one, else the CPU.
+
+    Raises:
+        ValueError: this machine has no such device.
+    """
+    import torch
+
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"this machine has no device {str(name)!r}; knuckle doctor lists what it has.") from error
+    return device

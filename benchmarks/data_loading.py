@@ -3,8 +3,9 @@
     python -m benchmarks.data_loading --out benchmarks/results/data_loading.json
 
 Everything is generated in a temporary folder, in the sizes of FreiHAND: 224 x 224 JPEGs, the release's
-130,240 records, MMPose's 104,192 training annotations, and 13,024 test predictions. Variants of one
-question take turns within each round, so that a busy moment hits all of them.
+130,240 records, MMPose's 104,192 training annotations, and 13,024 test predictions; and of RHD: the 41,258
+images of its training set. Variants of one question take turns within each round, so that a busy moment hits
+all of them.
 """
 
 from __future__ import annotations
@@ -12,13 +13,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import pickle
 import platform
 import shutil
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -34,6 +36,7 @@ from knuckle import metrics
 from knuckle.data.augment import Augmentation
 from knuckle.data.loader import CropSource, batches
 from knuckle.evaluate import evaluate
+from knuckle.formats.rhd import FEWEST_VISIBLE
 from knuckle.geometry import CropRule
 from knuckle.hands import Hands
 from knuckle.methods.codec import crop_to_heatmap, gaussian_heatmaps
@@ -46,6 +49,7 @@ UNIQUE: Final = 32560
 VERSIONS: Final = 4
 TRAINING: Final = 104_192
 TEST: Final = 13_024
+RHD_IMAGES: Final = 41_258
 
 GEOMETRY: Final = Augmentation.mmpose()
 COLOR: Final = replace(
@@ -88,6 +92,7 @@ def main() -> None:
         rows = [
             *measure_loading(Path(folder) / "images", options.images, options.runs),
             *measure_indexing(Path(folder) / "freihand", options.runs),
+            *measure_rhd(Path(folder) / "rhd", options.runs),
             *measure_evaluation(options.runs),
         ]
     result = {
@@ -256,17 +261,55 @@ def parse(files: list[Path]) -> None:
         json.loads(file.read_bytes())
 
 
+def measure_rhd(folder: Path, runs: int, images: int = RHD_IMAGES) -> list[Row]:
+    """Seconds from RHD's pickle to `Hands`, for which there is no cache, beside `pickle.loads` alone."""
+    expected = write_rhd_release(folder, images, np.random.default_rng(3))
+    file = folder / "training" / "anno_training.pickle"
+
+    def index() -> float:
+        taken = seconds(lambda: found.append(knuckle.read(folder, "rhd", "training")))
+        hands = found.pop()
+        assert (len(hands), len(np.unique(hands.image))) == (expected, images)
+        return taken
+
+    found: list[Hands] = []
+    variants = {
+        f"{images} RHD images: pickle.loads alone": lambda: seconds(lambda: pickle.loads(file.read_bytes())),
+        f"{images} RHD images: every time": index,
+    }
+    return rows_of(take_turns(variants, runs), "s", {})
+
+
+def write_rhd_release(folder: Path, images: int, rng: np.random.Generator) -> int:
+    """RHD's training set with random hands, one whole and one partly seen an image; how many of them are read."""
+    names = [f"{number:05d}.png" for number in range(images)]
+    _write_one_image_as(folder / "training" / "color", names, np.full((320, 320, 3), 128, dtype=np.uint8))
+    uv_vis = np.ones((images, 42, 3))
+    uv_vis[..., :2] = rng.uniform(20, 300, (images, 42, 2))
+    seen = rng.integers(0, 22, images)
+    uv_vis[:, 21:, 2] = np.arange(21) < seen[:, None]
+    xyz = rng.uniform((-0.1, -0.1, 0.4), (0.1, 0.1, 0.9), (images, 42, 3))
+    camera = np.array([[283, 0, 160], [0, 283, 160], [0, 0, 1]], dtype=np.float32)
+    records = {number: {"uv_vis": uv_vis[number], "xyz": xyz[number], "K": camera.copy()} for number in range(images)}
+    (folder / "training" / "anno_training.pickle").write_bytes(pickle.dumps(records, protocol=2))
+    return images + int((seen >= FEWEST_VISIBLE).sum())
+
+
+def _write_one_image_as(folder: Path, names: Sequence[str], image: UInt8[np.ndarray, "H W 3"]) -> None:
+    """One small image under many names."""
+    folder.mkdir(parents=True)
+    content = cv2.imencode(Path(names[0]).suffix, image)[1].tobytes()
+    for number, name in enumerate(names):
+        if number % 10_000 == 0:  # file systems limit the links to one file
+            (folder / name).write_bytes(content)
+        else:
+            (folder / name).hardlink_to(folder / names[number - number % 10_000])
+
+
 def write_release(folder: Path, rng: np.random.Generator) -> None:
     """FreiHAND's training set with random hands; one small JPEG under 130,240 names."""
-    images = folder / "training" / "rgb"
-    images.mkdir(parents=True)
-    _, jpeg = cv2.imencode(".jpg", np.full((SIDE, SIDE, 3), 128, dtype=np.uint8))
-    for number in range(UNIQUE * VERSIONS):
-        path, twin = images / f"{number:08d}.jpg", images / f"{number - number % 10_000:08d}.jpg"
-        if path == twin:
-            path.write_bytes(jpeg.tobytes())
-        else:  # file systems limit the links to one file
-            path.hardlink_to(twin)
+    names = [f"{number:08d}.jpg" for number in range(UNIQUE * VERSIONS)]
+    _write_one_image_as(folder / "training" / "rgb", names, np.full((SIDE, SIDE, 3), 128, dtype=np.uint8))
     camera = np.zeros((UNIQUE, 3, 3))
     camera[:, 0, 0] = camera[:, 1, 1] = rng.uniform(400, 600, UNIQUE)
     camera[:, :2, 2] = SIDE / 2

@@ -1,8 +1,8 @@
 """The experiments of "MLE-Loss Driven Robust Hand Pose Estimation" on rendered hands, as one command.
 
-    python -m benchmarks.methods --work WORK --out benchmarks/results/methods                # two hours on 2 cores
+    python -m benchmarks.methods --work WORK --out benchmarks/results/methods                # about 3 hours on 2 cores
     python -m benchmarks.methods --work WORK --out OUT --plan smoke                          # minutes: does it run?
-    python -m benchmarks.methods --work WORK --out OUT --plan gpu --device cuda --minutes 25 # again and again
+    python -m benchmarks.methods --work WORK --out OUT --plan gpu --device cuda --minutes 8  # again and again
 
 All methods learn from the same rendered hands with the same backbone, number of pictures, augmentation and
 optimiser, from random weights or from `--weights`, several seeds each: heatmap, integral, RLE, CPM, SimCC, the
@@ -510,7 +510,7 @@ def _costs(setting: Setting, name: str) -> dict[str, Any]:
         "seconds": [note["seconds"] for note in notes],
         "diverged": sum(note["diverged"] for note in notes),
         "parameters": next((note["parameters"] for note in notes if note["parameters"]), None),
-        "decoder_nme": next((note["decoder_nme"] for note in notes if note["decoder_nme"]), None),
+        "decoder_nme": next((note["decoder_nme"] for note in notes if note["decoder_nme"] is not None), None),
     }
 
 

@@ -54,6 +54,7 @@ VARIANTS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "sequential, mle": ("sequential", {"loss": "mle"}),
     "sequential, heatmap": ("sequential", {"loss": "heatmap"}),
     "sequential, integral": ("sequential", {"loss": "integral"}),
+    "pyramid": ("pyramid", {}),
 }
 """Methods by the name of their row, with the options that are not default."""
 

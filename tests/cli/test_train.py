@@ -10,6 +10,9 @@ import yaml
 import knuckle.train
 from examples.drawn_hands import draw_dataset
 from knuckle.cli import main
+from knuckle.train.recipe import load_recipe
+from knuckle.train.run_folder import open_run
+from knuckle.train.start import settle
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +46,47 @@ def test_a_dry_run_prints_a_table(recipe: Path, capsys: pytest.CaptureFixture[st
     shown = capsys.readouterr().out
     assert "4 x 3 x 32 x 32" in shown
     assert "peak memory" in shown
+
+
+def test_a_dry_run_refuses_the_folder_that_the_run_would(
+    recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checked = load_recipe(recipe, ["device=cpu"])
+    open_run(tmp_path / "run", settle(checked))
+    command = ["train", str(recipe), "--dry-run", "--device", "cpu", "--out", str(tmp_path / "run")]
+    assert main(command) == 2
+    assert "already holds a run; add --resume" in capsys.readouterr().err
+    assert main([*command, "--resume", "--set", "train.batch=4"]) == 2
+    assert "in train.batch, so the run cannot be resumed" in capsys.readouterr().err
+    before = (tmp_path / "run" / "recipe.yaml").read_bytes()
+    assert main([*command, "--resume"]) == 0
+    assert "first loss" in capsys.readouterr().out
+    assert [file.name for file in (tmp_path / "run").iterdir()] == ["recipe.yaml"]
+    assert (tmp_path / "run" / "recipe.yaml").read_bytes() == before
+
+
+def test_one_process_of_several_prints_the_table(
+    recipe: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("knuckle.train.dry_run.dry_run", lambda *_, **__: [("crops", "4 x 3")])
+    for rank, told in (("1", False), ("0", True)):
+        monkeypatch.setenv("RANK", rank)
+        assert main(["train", str(recipe), "--dry-run"]) == 0
+        assert ("4 x 3" in capsys.readouterr().out) is told
+
+
+def test_wrong_options_are_read_on_the_terminal(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["train", str(recipe), "--dry-run", "--device", "cpu", "--set", "model.method=sequential"]
+    assert main([*command, "--set", "model.options.stage=5"]) == 2
+    assert capsys.readouterr().err == "Error: the method 'sequential' has no option 'stage'; did you mean stages?\n"
+
+
+def test_a_recipe_of_the_detector_names_its_command(capsys: pytest.CaptureFixture[str]) -> None:
+    recipe = Path(__file__).parents[2] / "recipes" / "detector.yaml"
+    assert main(["train", str(recipe), "--out", "x"]) == 2
+    said = capsys.readouterr().err
+    assert f"python -m knuckle.train.detector {recipe} --out FOLDER" in said
+    assert said.count("\n") == 1
 
 
 def test_a_run_is_made_once(recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -226,6 +226,7 @@ def test_it_overfits_eight_crops() -> None:
     torch.manual_seed(0)
     model = Integral(TINY, SIZE, width=32, num_joints=3)
     learnt = learn(model, *drawn_crops(8, 3), steps=60, rate=1e-2)
+    assert learnt.last < 0.1  # at first 0.39
     assert learnt.error.mean() < 2  # at first 20; single points differ with the order in which sums are taken
 
 

@@ -461,8 +461,11 @@ def test_unmirrored_maps_are_those_of_the_heatmap_method(alignment: Alignment) -
 # Training
 
 
-@pytest.mark.parametrize(("loss", "rate"), [("mle", 5e-3), ("integral", 1e-2), ("heatmap", 5e-3)])
-def test_it_overfits_eight_crops(loss: str, rate: float) -> None:
+@pytest.mark.parametrize(
+    ("loss", "rate", "level"),  # the level is that of the last step; at first the losses are 1.3, 0.78 and 0.025
+    [("mle", 5e-3, -8), ("integral", 1e-2, 0.25), ("heatmap", 5e-3, 0.001)],
+)
+def test_it_overfits_eight_crops(loss: str, rate: float, level: float) -> None:
     model = tiny(loss=loss, num_joints=3, width=16, target_sigma=1.0, decoder="mean" if loss == "mle" else "mu")
     images, targets = drawn_crops(8, 3)
     steps = 120
@@ -475,9 +478,11 @@ def test_it_overfits_eight_crops(loss: str, rate: float) -> None:
             model.measure_flow()
             errors.append((model.decode(outputs).xy_crop - targets.xy_crop).norm(dim=-1).mean().item())
         optimizer.zero_grad()
-        torch.autograd.backward(model.loss(outputs, targets)["loss"])
+        reached = model.loss(outputs, targets)["loss"]
+        torch.autograd.backward(reached)
         optimizer.step()
         schedule.step()
+    assert reached < level
     assert errors[-1] < errors[0] / 4
     assert errors[-1] < 5
 

@@ -239,6 +239,7 @@ def test_a_saved_model_predicts_the_same(tmp_path: Path) -> None:
 def test_it_overfits_eight_crops() -> None:
     model = tiny(joints=3)
     learnt = learn(model, *drawn_crops(8, 3), steps=60, rate=1e-2)
+    assert learnt.last < 1  # at first 6.9
     assert learnt.error.mean() < 3
 
 

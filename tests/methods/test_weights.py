@@ -24,7 +24,7 @@ SPEC = ModelSpec(
     "heatmap",
     "mobilenetv3_small_050",
     CropRule(size=64, padding=1.7, frame_padding=0.8, alignment="corner"),
-    {"sigma": 1.5, "decoder": "dark", "num_joints": 5},
+    {"sigma": 1.5, "decoder": "dark", "width": 16},
 )
 NOTES = {"epoch": 3, "validation": {"epe": 2.5}, "words": "ä"}
 
@@ -127,9 +127,14 @@ def test_files_of_other_programs(tmp_path: Path) -> None:
         ({"version": float("inf")}, "describes no model"),
         ({"options": {"width": 10**6}}, "option width is 1000000, its tensors' longest side"),
         ({"options": {"width": -1}}, "width must be positive"),
-        ({"options": {"width": "wide"}}, "describes no model|does not take"),
+        (
+            {"options": {"width": "wide"}},
+            "the option width of the method 'heatmap' should be a whole number, got 'wide'",
+        ),
         ({"options": None}, "describes no model"),
-        ({"options": {"stages": 3}}, "does not take the options"),
+        ({"options": {"width": f"{10**6}"}}, "option width is 1000000, its tensors' longest side"),
+        ({"options": {"stages": 3}}, "the method 'heatmap' has no option 'stages'"),
+        ({"options": {"num_joints": 5}}, "num_joints is not an option"),
         ({"backbone": "resnet5O"}, "no backbone named"),
         ({"backbone": "resnet10t"}, "does not fit the network it describes: .* and [0-9]+ more"),
     ],
@@ -149,7 +154,7 @@ def test_wrong_tensors(path: Path) -> None:
         load_model(path)
     rewrite(path, {**tensors, "final.weight": final[:3].clone(), "extra": torch.zeros(1)})
     with pytest.raises(
-        ValueError, match=r"extra is unknown, final.weight is \(3, 256, 1, 1\) instead of \(5, 256, 1, 1\)\."
+        ValueError, match=r"extra is unknown, final.weight is \(3, 16, 1, 1\) instead of \(21, 16, 1, 1\)\."
     ):
         load_model(path)
 

@@ -93,7 +93,11 @@ def test_the_small_model_differs_in_its_size_alone_and_costs_a_quarter_at_most()
     assert (small.data, small.train, small.augmentation) == (paper.data, paper.train, paper.augmentation)
     changed = {"backbone": "resnet50", "options": {}}
     assert small.model.model_copy(update=changed) == paper.model
-    assert _multiply_adds(small) < 0.25 * _multiply_adds(paper)
+    ours, theirs = _multiply_adds(small), _multiply_adds(paper)
+    assert ours < 0.25 * theirs
+    said = re.search(r"([\d.]+) billion of them .* against ([\d.]+) billion", SMALL_MODEL.read_text())
+    assert said is not None
+    assert said.groups() == (f"{ours / 1e9:.1f}", f"{theirs / 1e9:.1f}")
 
 
 def _multiply_adds(recipe: Recipe) -> int:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from knuckle.render import render
 from knuckle.train.distributed import Team
 from knuckle.train.parts import Parts, names, read_parts, render_held_out, taught, usable
 from knuckle.train.recipe import Recipe, check_recipe
+from tests.formats.datasets import write_freihand
 
 ALONE = Team(0, 1, torch.device("cpu"))
 
@@ -54,6 +57,56 @@ def test_parts_of_their_own_and_more_sources(labels: Path, tmp_path: Path) -> No
     other = {"path": str(tmp_path / "b.json")}
     parts = parts_of(path=str(labels), more=[other], validation=other)
     assert (len(parts.train), len(parts.validation), len(parts.test)) == (12, 2, 0)
+
+
+@pytest.mark.parametrize(
+    ("field", "advice"),
+    [
+        ("data", "give another with --set data.path=PATH."),
+        ("data.more[0]", "correct it in the recipe."),
+        *(
+            (
+                f"data.{part}",
+                f"give another with --set data.{part}.path=PATH, or take a fraction of data.path with --set "
+                f"data.{part}=0.1.",
+            )
+            for part in ("validation", "test")
+        ),
+    ],
+)
+def test_a_path_that_is_not_there_is_said_with_its_field(labels: Path, field: str, advice: str) -> None:
+    nowhere = {"path": "/nowhere"}
+    data: dict[str, Any] = {"path": str(labels)}
+    if field == "data":
+        data = nowhere
+    elif field == "data.more[0]":
+        data["more"] = [nowhere]
+    else:
+        data[field.removeprefix("data.")] = nowhere
+    with pytest.raises(ValueError, match=f"^{re.escape(f'{field}.path: /nowhere does not exist; {advice}')}$"):
+        parts_of(**data)
+
+
+def test_labels_of_a_split_that_are_not_there_are_said_with_its_field(tmp_path: Path) -> None:
+    folder = tmp_path / "FreiHAND"
+    write_freihand(folder, records=4, versions=1, evaluation=2)
+    (folder / "evaluation_xyz.json").unlink()
+    release = {"path": str(folder), "format": "freihand", "split": "training"}
+    withheld = rf"^data\.test\.split: {re.escape(str(folder))} has no labels for its evaluation set, .*download; give "
+    with pytest.raises(ValueError, match=withheld + r"another with .*, or take a fraction .* --set data\.test=0\.1\.$"):
+        parts_of(**release, test={**release, "split": "evaluation"})
+    assert len(parts_of(**release, validation=0.25, test=0.25).test) == 1
+    with pytest.raises(
+        ValueError, match=r"^data\.split: .* has no split 'tests'.*; give another with --set data\.split=SPLIT\.$"
+    ):
+        parts_of(**{**release, "split": "tests"})
+
+
+def test_faults_of_records_are_said_as_they_are(labels: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.json"
+    broken.write_text("{")
+    with pytest.raises(ValueError, match=f"^{re.escape(str(broken))}"):
+        parts_of(path=str(labels), test={"path": str(broken)})
 
 
 def test_sides_cannot_be_learnt_where_nobody_labelled_one(labels: Path) -> None:

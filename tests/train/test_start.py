@@ -139,7 +139,17 @@ def test_what_the_recipe_says_of_the_model_must_be_true(start: Path, labels: Pat
 
 def test_a_run_without_a_start_stays_as_it_is(labels: Path) -> None:
     recipe = check_recipe({"data": {"path": str(labels)}}, "r")
-    assert settle(recipe) is recipe
+    assert settle(recipe) == recipe
+
+
+def test_options_of_a_run_without_a_start_are_checked(labels: Path) -> None:
+    def settled(**options: object) -> dict[str, Any]:
+        model = {"method": "sequential", "options": options}
+        return settle(check_recipe({"data": {"path": str(labels)}, "model": model}, "r")).model.options
+
+    assert settled(sigma_floor="1e-3") == {"sigma_floor": 0.001}
+    with pytest.raises(ValueError, match="no option 'stage'; did you mean stages"):
+        settled(stage=5)
 
 
 def test_checkpoints_of_mmpose_keep_their_alignment(labels: Path, tmp_path: Path) -> None:

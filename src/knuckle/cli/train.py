@@ -30,7 +30,10 @@ def train(
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped or killed.")] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Read the data, build the model, take one step, write nothing.")
+        bool,
+        typer.Option(
+            "--dry-run", help="Read the data, build the model, take one step, write nothing. Looks at --out, if given."
+        ),
     ] = False,
     device: Annotated[
         str | None, typer.Option("--device", help="auto, cpu, mps, cuda, cuda:1...; short for --set device=...")
@@ -53,17 +56,19 @@ def train(
     if start is not None:
         given.append(f"start={json.dumps(start)}")  # a JSON text is a YAML text, whatever signs a path has
     checked = load_recipe(recipe, given)
+    leads = os.environ.get("RANK", "0") == "0"  # torchrun starts this in several processes: one of them talks
     if dry_run:
         from knuckle.train.dry_run import dry_run as rehearse
 
-        print_table(("what", "value"), rehearse(checked), title=f"Dry run of {recipe}")
+        told = rehearse(checked, out, resume=resume)
+        if leads:
+            print_table(("what", "value"), told, title=f"Dry run of {recipe}")
         return
     if out is None:
         raise typer.BadParameter("name a folder for the run: --out runs/NAME.", param_hint="--out")
     from knuckle.train import Interrupted
     from knuckle.train import train as run
 
-    leads = os.environ.get("RANK", "0") == "0"  # torchrun starts this in several processes: one of them talks
     try:
         run(checked, out, resume=resume)
     except Interrupted as stopped:

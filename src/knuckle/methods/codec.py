@@ -63,7 +63,8 @@ def mmpose_heatmaps(
     """The maps that MMPose trains on (`MSRAHeatmap`): centred on the nearest cell, cut off at 3 sigma.
 
     Arguments and results as `gaussian_heatmaps`, except that a keypoint outside keeps weight 1 while
-    a part of its patch lies inside.
+    a part of its patch lies inside. One cell differs from MMPose: a keypoint whose patch ends at cell -1 has weight 0
+    here, as no part of it lies inside, and weight 1 with an empty map there.
     """
     height, width = shape_hw
     # Python's int(): towards zero, so that -0.7 + 0.5 is cell 0.

@@ -66,8 +66,8 @@ class SequentialStages(FlowMethod):
         sigma_floor: added to sigma, in crop sides. (open)
         decoder: which point of the predicted density is the keypoint: "mu", the soft-argmax, as in the paper; or
             "mean", its expectation, which differs where the flow's density is not centred.
-        residual: "none"; or "laplace" or "gaussian", RLE's residual form of the likelihood, which the paper
-            does not print. (open)
+        residual: "none"; or "laplace" or "gaussian", RLE's residual form of the likelihood as MMPose has it, which
+            the paper does not print. (open)
         target_sigma: standard deviation in cells of the Gaussians of the "heatmap" loss.
         weights: of the backbone; see `build_backbone`.
         num_joints: K.
@@ -365,8 +365,9 @@ def negative_log_likelihood(
         error: truth minus prediction.
         sigma: in the unit of `error`.
         flow: its density is P.
-        residual: "none"; or the distribution Q of RLE as its published code has it: -log Q(eps) and another
-            log sigma are added, and the flow's term counts once for each axis.
+        residual: "none"; or the distribution Q of RLE in MMPose's form, "laplace" of scale 1 or "gaussian" of
+            standard deviation 1: -log Q(eps) and another log sigma are added, and the flow's term counts once for
+            each axis. The Laplace of RLE's authors is another; see `knuckle.methods.rle`.
     """
     eps = error / sigma
     log_sigma = sigma.log().sum(dim=-1)

@@ -13,7 +13,7 @@ import contextlib
 import json
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,6 +24,7 @@ from knuckle.methods import METHODS
 from knuckle.methods.base import Method
 from knuckle.methods.half import compact
 from knuckle.methods.hand_head import HandHead
+from knuckle.methods.options import checked_options
 from knuckle.metrics.conformal import Calibration
 
 FILE_VERSION: Final = 2
@@ -57,18 +58,25 @@ def build(spec: ModelSpec, weights: str | None = None) -> Method:
     Raises:
         ValueError: no such method, backbone or option, or weights that cannot be had; see `build_backbone`.
     """
-    if spec.method not in METHODS:
-        raise ValueError(f"there is no method named {spec.method!r}; choose one of {', '.join(METHODS)}.")
-    try:
-        return METHODS[spec.method](
-            backbone=spec.backbone,
-            size=spec.rule.size,
-            alignment=spec.rule.alignment,
-            weights=weights,
-            **spec.options,
-        )
-    except TypeError as error:
-        raise ValueError(f"the method {spec.method!r} does not take the options {spec.options}: {error}.") from error
+    options = method_options(spec.method, spec.options)
+    return METHODS[spec.method](
+        backbone=spec.backbone,
+        size=spec.rule.size,
+        alignment=spec.rule.alignment,
+        weights=weights,
+        **options,
+    )
+
+
+def method_options(method: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a method with their values as its class wants them; see `checked_options`.
+
+    Raises:
+        ValueError: no such method or option, or a value of another kind than the option's.
+    """
+    if method not in METHODS:
+        raise ValueError(f"there is no method named {method!r}; choose one of {', '.join(METHODS)}.")
+    return checked_options(method, METHODS[method], options)
 
 
 def save_model(
@@ -122,6 +130,7 @@ def load_model(path: Path) -> tuple[Method, ModelSpec, dict[str, Any]]:
     """
     tensors, metadata = _read(path)
     spec, notes = _parse(path, metadata)
+    spec = replace(spec, options=method_options(spec.method, spec.options))
     _check_extent(path, spec, tensors)
     try:
         method = build(spec)

@@ -4,8 +4,8 @@ torchrun gives every process the environment variables RANK, WORLD_SIZE and LOCA
 them the run is a team of one, and every function here does nothing but return its argument.
 
 A batch of the recipe is the batch of all processes together: each takes its stripe of it. The loss
-of a stripe counts by the number of its labelled keypoints, so N processes compute the gradient that
-one would compute from the whole batch. Batch normalisation is the exception: on CUDA its statistics
+of a stripe counts by the number of its hands, so N processes compute the gradient that one would
+compute from the whole batch. Batch normalisation is the exception: on CUDA its statistics
 are shared (SyncBatchNorm), on the CPU each process normalises by its own stripe.
 """
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from contextlib import closing
+from pathlib import Path
 
 import torch
 
@@ -13,18 +14,26 @@ from knuckle.train.learner import start, take_step
 from knuckle.train.loop import build_method, load_shares, training_source
 from knuckle.train.parts import read_parts
 from knuckle.train.recipe import Recipe
+from knuckle.train.run_folder import check_run
 from knuckle.train.start import settle
 from knuckle.train.steps import batches_of_epoch
 
 
-def dry_run(recipe: Recipe) -> list[tuple[str, str]]:
+def dry_run(recipe: Recipe, out: Path | None = None, *, resume: bool = False) -> list[tuple[str, str]]:
     """Take one training step and tell what was found: pairs of a name and a value to print.
 
+    Args:
+        recipe: what is to be trained.
+        out: the run folder that `train` would be given; None looks at none.
+        resume: as `train` would be told.
+
     Raises:
-        ValueError: the recipe or its data is unfit, exactly as `train` would say.
+        ValueError: the recipe, its data or the folder is unfit, exactly as `train` would say.
     """
     recipe = settle(recipe)
     with join_team(recipe.device) as team:
+        if out is not None and team.leads:
+            check_run(out, recipe, resume=resume)
         parts = read_parts(recipe, team.device)
         method, spec = build_method(recipe)
         learner = start(method, recipe.train, team)

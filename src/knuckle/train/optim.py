@@ -1,4 +1,4 @@
-"""The optimizer, its learning rate as a function of the step, and the guarded step.
+"""The optimizer, its learning rate as a function of the step, and what is done to gradients before it.
 
 The learning rate depends on the step's number alone, so that a resumed run needs no scheduler state.
 """

@@ -19,7 +19,7 @@ from jaxtyping import Bool
 
 from knuckle.data.rendered import RenderedHands
 from knuckle.data.splits import split_by_group
-from knuckle.formats import read_checked
+from knuckle.formats import read_checked, splits
 from knuckle.formats.problems import OnBad, Problems
 from knuckle.hands import UNKNOWN, Hands
 from knuckle.render.backgrounds import Photos
@@ -134,13 +134,19 @@ def _plan_rendered(data: Rendered, size: int, device: str) -> Parts:
 
 def _read_files(data: Data) -> Parts:
     skipped: list[str] = []
-    hands = Hands.concat([_read(source, data, skipped) for source in data.sources])
+    own, *more = data.sources
+    hands = Hands.concat(
+        [
+            _read_field("data", own, data, skipped),
+            *(_read_field(f"data.more[{number}]", source, data, skipped) for number, source in enumerate(more)),
+        ]
+    )
     fractions = {
         name: part for name in ("validation", "test") if isinstance(part := getattr(data, name), float) and part > 0
     }
     rows = split_by_group(hands, {"train": 1 - sum(fractions.values()), **fractions}, data.seed)
     parts = {
-        name: _read(part, data, skipped)
+        name: _read_field(f"data.{name}", part, data, skipped)
         if isinstance(part := getattr(data, name), Source)
         else hands[rows.get(name, np.empty(0, dtype=np.int64))]
         for name in ("validation", "test")
@@ -170,6 +176,26 @@ def usable(hands: Hands, crop: str, on_bad: OnBad) -> tuple[Hands, list[str]]:
         what = "has no labelled keypoint" if unlabeled[row] else "has a box without area, so it cannot be cut out"
         problems.add(f"{hands.image[row]}: a hand {what}; it is left out of training.")
     return hands[~(unlabeled | boxless)], problems.messages
+
+
+def _read_field(field: str, source: Source, data: Data, skipped: list[str]) -> Hands:
+    """The hands of a source that stands in this field of the recipe; what is missing is said with the field."""
+    if not Path(source.path).exists():
+        raise ValueError(f"{field}.path: {source.path} does not exist; {_advice(field, 'path')}.")
+    try:
+        return _read(source, data, skipped)
+    except ValueError as error:
+        if source.split is None or source.split in splits(source.path, source.format):
+            raise
+        raise ValueError(f"{field}.split: {str(error).rstrip('.')}; {_advice(field, 'split')}.") from error
+
+
+def _advice(field: str, what: str) -> str:
+    """What to do where the path or the split of a source is not there."""
+    if field.startswith("data.more"):
+        return "correct it in the recipe"
+    fraction = "" if field == "data" else f", or take a fraction of data.path with --set {field}=0.1"
+    return f"give another with --set {field}.{what}={what.upper()}{fraction}"
 
 
 def _read(source: Source, data: Data | Rendered, skipped: list[str]) -> Hands:

@@ -50,6 +50,9 @@ UNLIKE_BELOW: Final = 0.6
 UNION_TAGS: Final = ("fraction", "source", "files", "rendered", "step", "cosine")
 """Which member of a union pydantic tried; it says so in a fault's path, where no field is called that."""
 
+DETECTORS_ALONE: Final = "sources"
+"""The section that a recipe of the hand detector has in place of the data; see `knuckle.train.detector_recipe`."""
+
 RENDERED: Final = "rendered"
 """This word alone for a recipe's data is short for the section with this `kind` and nothing else."""
 
@@ -315,6 +318,11 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         raise ValueError(f"{path} cannot be read ({error.strerror or error}).") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path} must hold the sections of a recipe (data, model, augmentation, train).")
+    if DETECTORS_ALONE in content and "data" not in content:
+        raise ValueError(
+            f"{path} is a recipe of the hand detector, as it has {DETECTORS_ALONE} and no data; train that with "
+            f"python -m knuckle.train.detector {path} --out FOLDER."
+        )
     for override in overrides:
         _apply_override(content, override)
     return check_recipe(content, str(path))

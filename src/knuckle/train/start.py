@@ -12,19 +12,21 @@ from typing import Any
 import torch
 
 from knuckle.methods.base import Method
-from knuckle.methods.weights import ModelSpec
+from knuckle.methods.weights import ModelSpec, method_options
 from knuckle.predict.load import StoredModel, read_model, weights_file
 from knuckle.train.recipe import Model, Recipe
 
 
 def settle(recipe: Recipe) -> Recipe:
-    """The recipe with the section `model` of the network that it starts from; another recipe stays as it is.
+    """The recipe with the section `model` of the network that it starts from; another has its options checked.
 
     Raises:
-        ValueError: the model cannot be read, or it is not the one that the section describes.
+        ValueError: the model cannot be read, or it is not the one that the section describes; or no such method or
+            option, or a value of another kind than the option's.
     """
     if recipe.start is None:
-        return recipe
+        options = method_options(recipe.model.method, recipe.model.options)
+        return recipe.model_copy(update={"model": recipe.model.model_copy(update={"options": options})})
     spec = _stored(recipe.start).spec
     model = Model(
         method=spec.method,

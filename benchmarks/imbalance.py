@@ -11,8 +11,9 @@ It is measured on other hands, of all gestures alike.
 
 NME is the mean error over the box's longer side, within each hand first. Two kinds of chance are kept apart: over hands
 (cluster bootstrap, seeds averaged) and over seeds (Student's t); networks of one seed start from the same weights and
-are paired. A difference is said to be there where both 95 % intervals leave out 0. WORK keeps what is finished: the
-same command goes on. Beside the JSON file lies the figure.
+are paired. Fists and other gestures are different hands: two sets, resampled apart. A difference is said to be there
+where both 95 % intervals leave out 0. WORK keeps what is finished: the same command goes on. Beside the JSON file lies
+the figure.
 """
 
 from __future__ import annotations
@@ -49,7 +50,8 @@ from benchmarks.methods_numbers import RESULT_SHARE, Difference, hand_means, ove
 from benchmarks.methods_plan import PLANS, variants
 from knuckle.formats import read, write
 from knuckle.hands import Hands
-from knuckle.metrics.statistics import Interval, cluster_bootstrap
+from knuckle.metrics.differences import mean_difference
+from knuckle.metrics.statistics import Interval, error_sums
 from knuckle.render.folder import is_finished, render_folder
 from knuckle.render.poses import PoseMix
 from knuckle.skeleton import GESTURES
@@ -201,12 +203,10 @@ def errors_of(setting: Setting, share: float, true: Hands) -> Float64[np.ndarray
 
 
 def between(errors: Float64[np.ndarray, "seeds n"], chosen: np.ndarray, groups: Int64[np.ndarray, " n"]) -> Difference:
-    """The mean of chosen hands minus that of the others: over hands, resampled together, and over seeds."""
-    # As one mean over hands: their errors over the share of their kind, with the sign of the kind.
-    weights = np.where(chosen, 1 / chosen.mean(), -1 / (~chosen).mean())
-    by_seed = np.array([(row * weights).mean() for row in errors])
-    of_seeds = over_seeds(by_seed)
-    hands = cluster_bootstrap(errors.mean(axis=0) * weights, np.ones(len(weights)), groups)
+    """The mean of chosen hands minus that of the others: two sets of hands, resampled apart, and over seeds."""
+    of_seeds = over_seeds(errors[:, chosen].mean(axis=1) - errors[:, ~chosen].mean(axis=1))
+    mean = errors.mean(axis=0)
+    hands = mean_difference(error_sums(mean[chosen], groups[chosen]), error_sums(mean[~chosen], groups[~chosen]))
     return Difference(hands, Interval(of_seeds["estimate"], of_seeds["low"], of_seeds["high"]), math.nan)
 
 

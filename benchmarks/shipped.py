@@ -34,7 +34,7 @@ from knuckle.data.images import read_image
 from knuckle.evaluate.compare import predictions_of_predictor
 from knuckle.evaluate.report import evaluate, finite
 from knuckle.formats import read
-from knuckle.hands import UNLABELED, VISIBLE, Hands
+from knuckle.hands import UNKNOWN, UNLABELED, VISIBLE, Hands
 from knuckle.metrics.errors import relative_distances
 from knuckle.predict import Predictor
 from knuckle.render.folder import render_folder
@@ -44,6 +44,8 @@ SEED: Final = 93_000
 SIZE: Final = 160
 REAL: Final = ("pinch_mit", "photos")
 MOVED, SCALED = 0.05, 0.1
+FEW_GROUPS: Final = 20
+_TURNED: Final = np.r_[0, 17:21, 13:17, 9:13, 5:9, 1:5]
 TIMED: Final = 60
 """Hands whose prediction is timed one by one."""
 
@@ -120,12 +122,43 @@ def numbers(pred: Hands, true: Hands) -> dict[str, Any]:
     else:
         means = [float(np.nanmean(_found(ratio[true.group == group]))) for group in np.unique(true.group)]
         row["nme_of_groups"] = means
+    row |= turned_order(pred, true)
+    if pred.side_probability is not None:
+        row |= sides(pred, true)
     if (true.gesture >= 0).any():
         row["nme_of_gestures"] = {
             gesture: float(np.nanmean(_found(ratio[true.gesture == number])))
             for number, gesture in enumerate(GESTURES)
             if (true.gesture == number).any()
         }
+    return row
+
+
+def turned_order(pred: Hands, true: Hands) -> dict[str, float]:
+    """The share of hands whose fingers would fit better the other way round, thumb for little finger, and the NME of
+    the others.
+    """
+    given, turned = (
+        np.nanmean(_found(relative_distances(one, true, "box")), axis=1)
+        for one in (pred, pred.replace(xy=pred.xy[:, _TURNED], visibility=pred.visibility[:, _TURNED]))
+    )
+    wrong = turned < given
+    return {"fingers_turned": float(wrong.mean()), "nme_of_others": float(np.nanmean(given[~wrong]))}
+
+
+def sides(pred: Hands, true: Hands) -> dict[str, Any]:
+    """How often left and right are told apart, over all and in each of few groups, and what is stated then."""
+    assert pred.side_probability is not None
+    known = true.side != UNKNOWN
+    right = pred.side == true.side
+    groups = np.unique(true.group)
+    row: dict[str, Any] = {
+        "side_right": float(right[known].mean()),
+        "side_stated_where_right": float(np.nanmean(pred.side_probability[known & right])),
+        "side_stated_where_wrong": float(np.nanmean(pred.side_probability[known & ~right])),
+    }
+    if len(groups) < FEW_GROUPS:
+        row["side_right_of_groups"] = [float(right[known & (true.group == group)].mean()) for group in groups]
     return row
 
 

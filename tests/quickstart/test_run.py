@@ -16,7 +16,7 @@ from knuckle.cli.quickstart import quickstart as command
 from knuckle.evaluate import evaluate
 from knuckle.quickstart import Settings, quickstart
 from knuckle.quickstart.page import Page, data_url, write_page
-from knuckle.quickstart.run import shrunk
+from knuckle.quickstart.run import chance_pck, shrunk
 from tests.formats.fakes import example_hands
 
 TINY = Settings(hands=24, size=48, crop=32, epochs=1, backbone="test_byobnet")
@@ -47,6 +47,9 @@ def test_the_page_shows_what_was_measured(made: tuple[Path, list[str]]) -> None:
     assert f"<b>{measured['nme']:.4f}</b>" in html
     assert f"<b>{measured['epe']:.2f} px</b>" in html
     assert f"{measured['hands']} hands that it had never seen" in html
+    chance = chance_pck(knuckle.read(made[0] / "model" / "train.json"), knuckle.read(made[0] / "model" / "test.json"))
+    assert 0.1 < chance < 0.6
+    assert f"gets {chance:.0%}" in html
     assert all(row["name"] in html for row in measured["breakdown"]["gestures"])
 
 

@@ -20,9 +20,10 @@ from knuckle.data.images import read_image
 from knuckle.draw import contact_sheet, draw_hands, hand_tile, write_image
 from knuckle.evaluate import Report, evaluate, write_report
 from knuckle.evaluate.compare import predictions_of_model
+from knuckle.evaluate.mean_pose import in_boxes, mean_pose
 from knuckle.formats import read
 from knuckle.hands import Hands
-from knuckle.metrics import nme
+from knuckle.metrics import nme, pck
 from knuckle.predict import load
 from knuckle.quickstart.page import Page, write_page
 from knuckle.render import render
@@ -107,6 +108,7 @@ def quickstart(
     say("3 of 4: measuring it on hands that it has not seen.")
     compared = predictions_of_model(run, read(run / "test.json"), device="cpu")
     report = evaluate(compared.pred, compared.true)
+    chance = chance_pck(read(run / "train.json"), compared.true)
     write_report(report, compared.pred, compared.true, out / "evaluation")
     say("4 of 4: predicting on hands rendered just now.")
     model = load(run, flip_test=True, device="cpu")
@@ -118,7 +120,7 @@ def quickstart(
         write_image(file, shrunk(draw_hands(picture, model.predict(picture, boxes="full"))))
     page = Page(
         title="knuckle: a first model",
-        summary=summary(report, settings, time.perf_counter() - began),
+        summary=summary(report, chance, settings, time.perf_counter() - began),
         report=report,
         pictures=[
             ("Hands rendered just now: prediction in colours, truth in white", out / "fresh.png"),
@@ -163,12 +165,18 @@ def recipe(labels: Path, settings: Settings) -> Recipe:
     return check_recipe(content, "the quickstart's recipe")
 
 
-def summary(report: Report, settings: Settings, seconds: float) -> str:
+def chance_pck(learnt: Hands, true: Hands) -> float:
+    """PCK@0.2 of a guess that never looks at the picture: the mean pose of the training hands in each box."""
+    return float(pck(in_boxes(mean_pose(learnt), true), true, 0.2))
+
+
+def summary(report: Report, chance: float, settings: Settings, seconds: float) -> str:
     """What came out, for someone who knows none of the field's metrics."""
     return (
         f"In {seconds / 60:.1f} minutes a small network learnt from {settings.hands * 4 // 5:,} rendered hands. On "
         f"{report.hands:,} hands that it had never seen, it put {report.pck_box_20:.0%} of the {report.keypoints:,} "
-        f"keypoints within a fifth of the hand's size of their true place; on average it is off by "
+        f"keypoints within a fifth of the hand's size of their true place, where a guess that never looks at the "
+        f"picture gets {chance:.0%}; on average it is off by "
         f"{report.nme:.1%} of the hand's size, which is {report.epe:.1f} pixels in pictures of "
         f"{settings.size} x {settings.size}."
     )

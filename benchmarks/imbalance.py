@@ -37,7 +37,6 @@ from benchmarks.methods import (
     Setting,
     begin,
     last_errors,
-    mean_pose_of,
     one_thread,
     pose_errors,
     say_time_is_up,
@@ -160,7 +159,7 @@ def summarize(setting: Setting) -> dict[str, Any]:
     """All numbers, with what they were measured with, and sentences."""
     true = read(setting.work / "held_out" / "annotations.json")
     errors = {share: errors_of(setting, share, true) for share in SHARES}
-    mean_pose = float(hand_means(pose_errors(mean_pose_of(read(labels_of(setting.work, BALANCED))), true)).mean())
+    mean_pose = float(hand_means(pose_errors(read(labels_of(setting.work, BALANCED)), true)).mean())
     fist = true.gesture == FIST
     result: dict[str, Any] = {
         "command": f"python -m benchmarks.imbalance --work WORK --out OUT --seeds {setting.plan.seeds}",

@@ -2,7 +2,7 @@
 
     python -m benchmarks.label_noise --work WORK --out benchmarks/results/label_noise.json
     python -m benchmarks.label_noise --work WORK --out OUT.json --plan smoke                 # minutes: does it run?
-    python -m benchmarks.label_noise --work WORK --out OUT.json --plan gpu --device cuda --minutes 25  # again and again
+    python -m benchmarks.label_noise --work WORK --out OUT.json --plan gpu --device cuda --minutes 8  # again and again
 
 "MLE-Loss Driven Robust Hand Pose Estimation" claims that its loss degrades more slowly where labels are noisy. Here
 the networks of `benchmarks.methods` learn from its rendered hands with labels of known noise

@@ -71,6 +71,7 @@ from benchmarks.methods_plan import (
 )
 from benchmarks.methods_report import write_figures, write_report
 from knuckle.data.loader import CropSource, batches
+from knuckle.evaluate.mean_pose import in_boxes, mean_pose
 from knuckle.formats import read
 from knuckle.geometry import CropRule
 from knuckle.hands import Hands
@@ -78,7 +79,7 @@ from knuckle.methods import CPM, Heatmap, Method, SequentialStages
 from knuckle.methods.codec import crop_to_heatmap, gaussian_heatmaps
 from knuckle.methods.cpm import STRIDE as CPM_STRIDE
 from knuckle.methods.weights import load_model
-from knuckle.metrics.errors import normalizers, relative_distances
+from knuckle.metrics.errors import relative_distances
 from knuckle.predict.points import to_image, visibility_of
 from knuckle.predict.torch_engine import as_points, evaluating
 from knuckle.render.folder import is_finished, render_folder
@@ -388,23 +389,14 @@ def measured(
     return true, errors, xy_image
 
 
-def mean_pose_of(hands: Hands) -> Float64[np.ndarray, "21 2"]:
-    """The mean of hands' keypoints in box units: from the box's centre, over its longer side."""
-    center = (hands.box[:, None, :2] + hands.box[:, None, 2:]) / 2
-    relative = (hands.xy - center) / normalizers(hands, "box")[:, None, None]
-    return np.asarray(np.nanmean(relative, axis=0))
-
-
-def pose_errors(pose: Float64[np.ndarray, "21 2"], true: Hands) -> Float64[np.ndarray, "n 21"]:
-    """The errors of a predictor that looks at nothing but the box, and puts the same pose into each."""
-    center = (true.box[:, None, :2] + true.box[:, None, 2:]) / 2
-    xy = center + pose * normalizers(true, "box")[:, None, None]
-    return _errors(true, xy.astype(np.float32))
+def pose_errors(learnt: Hands, true: Hands) -> Float64[np.ndarray, "n 21"]:
+    """The errors of a predictor that looks at nothing but the box, and puts the mean of learnt poses into each."""
+    return _errors(true, in_boxes(mean_pose(learnt), true).xy)
 
 
 def mean_pose_errors(setting: Setting, true: Hands) -> Float64[np.ndarray, "n 21"]:
     """Those of the training hands' mean pose."""
-    return pose_errors(mean_pose_of(read(setting.work / "train" / "annotations.json")), true)
+    return pose_errors(read(setting.work / "train" / "annotations.json"), true)
 
 
 def _shown(plan: Plan) -> list[str]:

@@ -84,6 +84,12 @@ def test_two_models_are_compared(arguments: list[str], tmp_path: Path, capsys: p
     assert (tmp_path / "out" / "report.html").is_file()
     assert main([*call, "--base", photos, "--out", str(tmp_path / "other")]) == 2
     assert "--compare takes two models and --data" in capsys.readouterr().err
+    ignored = ["--per-class", "3", "--classes", "0,6", "--own-gestures", "folder", "--resize", "none"]
+    assert main([*call, *ignored, "--out", str(tmp_path / "other")]) == 2
+    message = capsys.readouterr().err
+    assert "belongs to the study of one model: --own-gestures, --per-class, --classes, --resize." in message
+    assert main([*call[:4], "--out", str(tmp_path / "other")]) == 2
+    assert "name these with --data" in capsys.readouterr().err
     assert main(["study", "--base", photos, "--out", str(tmp_path / "other")]) == 2
     assert "a study takes --base, --own and --model, or else --compare" in capsys.readouterr().err
 

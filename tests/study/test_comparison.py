@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import re
 from pathlib import Path
@@ -14,8 +15,10 @@ from scipy import stats
 from knuckle.formats import write
 from knuckle.hands import Hands
 from knuckle.skeleton import JOINT_NAMES
+from knuckle.study import comparing
 from knuckle.study.comparing import Question, run_comparison, write_comparison
 from knuckle.study.comparison import comparison
+from knuckle.study.run import Options
 from tests.study.test_evidence import hands_with_errors, scattered
 
 CLASSES = (0, 6)
@@ -91,9 +94,54 @@ def test_files_and_page_give_the_same_numbers(three: tuple[Hands, Hands, Hands],
     assert float(rows[1]["epe_difference"]) == pytest.approx(
         comparison(a, b, true).gestures[1].pairs["epe"].difference.estimate, rel=1e-3
     )
+    assert summary["run"]["models"][str(paths[1])]["sha256"] == {
+        "a.json": hashlib.sha256(paths[1].read_bytes()).hexdigest()
+    }
     for row, listed in zip(rows, summary["gestures"], strict=True):
         for key in ("nme_a", "nme_b", "nme_difference", "nme_p_holm"):
             assert float(row[key]) == listed[key]
             assert f'data-v="{row[key]}"' in html
     assert not re.search(r"(src|href)=\"(?!data:|#)", html)
     assert "://" not in html.split("</head>")[1]
+
+
+def test_a_small_gesture_is_within_reach_where_large_ones_differ() -> None:
+    """6 groups give no p below 2 / 2^6 = 0.031: above 0.05 / 3, but Holm asks it last."""
+    b, true = hands_with_errors({0: scattered(24, 4, 0), 6: scattered(24, 4, 6), 12: scattered(6, 4, 12)})
+    noise = np.random.default_rng(9).uniform(2.9, 3.1, len(true))
+    found = comparison(b.replace(xy=b.xy + np.stack([noise, 0 * noise], axis=1)[:, None]), b, true)
+    assert [part.pairs["nme"].finding for part in found.gestures] == ["B better"] * 3
+    assert "too few groups" not in found.sentences()[3]
+
+
+def test_one_model_against_itself_is_alike_and_has_no_spread(three: tuple[Hands, Hands, Hands]) -> None:
+    _, b, true = three
+    told = comparison(b, b, true).sentences()[0]
+    assert "too little spread between groups for an interval" in told
+    assert "alike within the margin (p < 0.001)" in told  # of the equivalence test: that of the permutation is 1
+    few = np.arange(5)
+    assert "too few groups for an interval" in comparison(b[few], b[few], true[few]).sentences()[0]
+
+
+def test_what_cannot_be_compared_is_said_before_a_model_runs(
+    three: tuple[Hands, Hands, Hands], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: object, **options: object) -> None:
+        raise AssertionError("nothing may be predicted")
+
+    monkeypatch.setattr(comparing, "predictions_of_predictor", fail)
+    _, b, true = three
+    labels, other, empty = (tmp_path / f"{name}.json" for name in ("true", "other", "empty"))
+    write(true.replace(root=tmp_path), labels, "coco")
+    write(b.replace(root=tmp_path, image=[f"x{row}.png" for row in range(len(b))]), other, "coco")
+    write(true.replace(root=tmp_path, visibility=np.zeros_like(true.visibility)), empty, "coco")
+    with pytest.raises(ValueError, match="there is no model nothere"):
+        run_comparison(Question("light", "nothere", labels))
+    with pytest.raises(ValueError, match="predictions and truth share no image"):
+        run_comparison(Question("light", str(other), labels))
+    with pytest.raises(ValueError, match=r"other\.json is a file of predictions; harder pictures"):
+        run_comparison(Question("light", str(other), labels), Options(robustness=True))
+    with pytest.raises(ValueError, match="the margin must be a positive number of pixels, got 0;"):
+        run_comparison(Question("light", str(labels), labels, margin=0.0))
+    with pytest.raises(ValueError, match="robustness needs hands with three labelled keypoints"):
+        run_comparison(Question("light", "light", empty), Options(robustness=True))

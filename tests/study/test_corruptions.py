@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 
 import numpy as np
@@ -118,3 +119,34 @@ def test_occluders_cover_the_share_of_the_box_that_is_stated(severity: int) -> N
     inside_box = (at("occlusion", severity, patch) != patch.image).any(axis=2)[HAND, HAND]
     share = FACTORS["occlusion"].levels[severity - 1]
     assert share * 0.97 <= inside_box.mean() <= share + 0.12  # the last rectangle is a tenth of the box
+
+
+BADLY_DRAWN = {
+    "in a corner": ([(85, 85), (95, 90), (90, 100)], (80, 80, 240, 240)),
+    "away from its points": ([(200, 210), (230, 220), (210, 250)], (5, 5, 40, 40)),
+    "far outside the patch": ([(-900, 3), (950, -20), (4, 2000)], (80, 80, 240, 240)),
+    "narrow": ([(10, 10), (12, 14), (300, 300)], (80, 80, 82, 240)),
+}
+
+
+@pytest.mark.parametrize("name", FACTORS)
+@pytest.mark.parametrize(("points", "box"), BADLY_DRAWN.values(), ids=BADLY_DRAWN)
+def test_a_box_that_does_not_fit_its_points_is_met_all_the_same(
+    name: str, points: list[tuple[int, int]], box: tuple[int, ...]
+) -> None:
+    image = np.random.default_rng(0).integers(20, 235, (320, 320, 3), dtype=np.uint8)
+    xy = np.full((21, 2), np.nan, dtype=np.float32)
+    xy[:3] = points
+    patch = Patch(image, xy, np.array(box, dtype=np.float32), np.ones((320, 320), dtype=bool))
+    changed = at(name, 5, patch)
+    np.testing.assert_array_equal(changed, at(name, 5, patch))
+    if name == "occlusion":
+        left, top, right, bottom = box
+        inside = (changed != image).any(axis=2)[top : bottom + 1, left : right + 1]
+        assert inside.mean() >= 0.44  # one colour in a hundred is that of the picture
+
+
+def test_occluders_of_ordinary_hands_are_what_they_were() -> None:
+    """A digest from before occluders were bounded: their number does not change what ordinary hands get."""
+    digest = hashlib.sha256(b"".join(at("occlusion", severity, a_patch(4), 7).tobytes() for severity in SEVERITIES))
+    assert digest.hexdigest()[:16] == "007c59776278fbd5"

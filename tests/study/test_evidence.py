@@ -10,6 +10,7 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 from knuckle.hands import Hands
+from knuckle.metrics import permutation_test
 from knuckle.study.evidence import Evidence, evidence
 from knuckle.study.evidence_words import class_records, overall_records, power_records, sentences
 from knuckle.study.hypotheses import h1_frame, h2_frame
@@ -72,11 +73,37 @@ def test_five_and_two_photos_cannot_show_what_is_plain_to_see(small: tuple[Pair,
     assert math.isnan(found.epe.rows[1].difference.low)
     told = " ".join(sentences(found))
     assert "cannot show a difference in any single gesture" in told
-    assert "asks for p <= 0.0167, but 5 base groups and 2 own groups give no p below 0.0476" in told
+    assert (
+        "5 base groups and 2 own groups give no p below 0.0476, and Holm's correction over 3 makes that 0.143" in told
+    )
     assert "too few groups for an interval" in told
     assert "none of 3 gestures is shown to differ" in told
     assert all(record["power"] == 0 for record in power_records(found))
     assert all(record["own_needed"] > 2 for record in power_records(found))
+
+
+def first_fists(pair: Pair, count: int) -> Pair:
+    """All hands but those of the fists after the first few."""
+    rows = np.flatnonzero((pair[1].gesture != 6) | (np.cumsum(pair[1].gesture == 6) <= count))
+    return pair[0][rows], pair[1][rows]
+
+
+def test_a_small_gesture_among_large_ones_is_within_reach_where_these_are_rejected_first() -> None:
+    """Holm's last step asks for 0.05 alone: 5 + 2 give 1/21, if both gestures of 30 + 30 differ."""
+    base = hands_with_errors({0: scattered(30, 4, 0), 6: scattered(30, 4, 6), 12: scattered(5, 4, 12)})
+    own = hands_with_errors({0: scattered(30, 9, 50), 6: scattered(30, 9, 56), 12: [80.0, 90.0]}, first_group=1000)
+    found = studied(base, own)
+    assert [design.reachable for design in found.designs] == [True, True, True]
+    assert found.designs[2].smallest_holm == pytest.approx(1 / 21)
+    assert [row.finding for row in found.epe.rows] == ["own worse"] * 3
+    assert "cannot show" not in " ".join(sentences(found))
+    # Where only one of them is large, two small ones share the last steps, and neither can be shown.
+    few = studied(first_fists(base, 5), first_fists(own, 2))
+    assert [row.finding for row in few.epe.rows] == ["own worse", "cannot show", "cannot show"]
+    assert "cannot show a difference in 2 of 3 gestures" in " ".join(sentences(few))
+    # Alike large ones: the small one was within reach, and is not shown.
+    alike = hands_with_errors({0: scattered(30, 4, 50), 6: scattered(30, 4, 56), 12: [80.0, 90.0]}, first_group=1000)
+    assert studied(base, alike).epe.rows[2].finding == "not shown"
 
 
 def test_p_values_are_those_of_scipy_and_statsmodels(small: tuple[Pair, Pair]) -> None:
@@ -148,3 +175,23 @@ def test_classes_without_own_hands_and_points_that_were_not_found_are_said(small
 def test_a_margin_that_is_none_is_refused(small: tuple[Pair, Pair]) -> None:
     with pytest.raises(ValueError, match="the margin must be a positive number of pixels, got 0"):
         studied(*small, margin_px=0.0)
+
+
+def test_power_is_that_of_errors_as_they_scatter() -> None:
+    """Own errors scatter four times as much as the base: a test finds less than one spread for all promises."""
+    base = hands_with_errors({gesture: scattered(40, 8, gesture) for gesture in CLASSES})
+    rng = np.random.default_rng(1)
+    own = hands_with_errors({g: list(40 + 8 * stats.zscore(rng.normal(size=12), ddof=1)) for g in CLASSES}, 1000)
+    found = studied(base, own)
+    chance = found.epe.chances[2]
+    assert chance.shift == pytest.approx(4, rel=0.05)
+    drawn = []
+    for study in range(200):
+        mine = rng.normal(4, 8, 12)
+        theirs = rng.choice(np.concatenate([scattered(40, 8, gesture) for gesture in CLASSES]), 40) - 8
+        drawn.append(permutation_test(mine, theirs, resamples=999, seed=study).p <= 0.05 / 3)
+    assert chance.power == pytest.approx(np.mean(drawn), abs=0.12)
+    assert chance.by_formula > chance.power + 0.2
+    (record,) = [record for record in power_records(found) if record["difference"] == chance.shift]
+    assert (record["power"], record["power_by_formula"]) == (chance.power, chance.by_formula)
+    assert f"a chance of {chance.power:.2f}, simulated from the errors at hand" in " ".join(sentences(found))

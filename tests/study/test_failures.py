@@ -42,3 +42,12 @@ def test_nothing_is_claimed_of_a_few_hands(pair: tuple[Hands, Hands]) -> None:
     assert found.gestures[0].record("gesture")["ratio"] == pytest.approx(
         found.gestures[0].nme / found.gestures[0].others
     )
+
+
+def test_a_single_gesture_has_no_other_to_be_compared_with(pair: tuple[Hands, Hands]) -> None:
+    fists = pair[1].gesture == 6
+    first, second = failures({"own hands": (pair[0][fists], pair[1][fists])}, CLASSES).sentences()
+    assert first.startswith(
+        "Own hands: fist is the only gesture, so there is no other to compare it with; its NME is 0.09"
+    )
+    assert JOINT_NAMES[4] in second  # joints have others

@@ -160,3 +160,65 @@ def test_written_labels_are_read_again(tmp_path: Path) -> None:
     hands = Hands(image=["a.png"], xy=xy, visibility=np.full((1, 21), 2), size=[(120, 80)], gesture=[3], root=tmp_path)
     write(hands, tmp_path, "labelme")
     assert read_own_photos(tmp_path).hands == hands
+
+
+def edit(file: Path, **rectangle: Any) -> None:
+    """Adds a hand's rectangle to a Labelme file."""
+    content = json.loads(file.read_text())
+    shape = {"label": "hand", "shape_type": "rectangle", "group_id": 1, "points": [[30, 20], [70, 40]], "flags": {}}
+    content["shapes"].append(shape | rectangle)
+    file.write_text(json.dumps(content))
+
+
+def test_a_box_that_does_not_hold_its_points_is_odd(tmp_path: Path) -> None:
+    for name, corners in (("fits", [[38, 30], [60, 33]]), ("away", [[5, 5], [40, 40]])):
+        photo(tmp_path / f"{name}.png", (120, 80))
+        labelme(tmp_path / f"{name}.json", f"{name}.png", (120, 80), {1: ALL})
+        edit(tmp_path / f"{name}.json", points=corners)
+    found = [line for line in read_own_photos(tmp_path).findings if "box" in line]
+    assert len(found) == 1
+    # Points lie at x = 40 to 60; a tenth of the side of 35 is 3.5, so those from 44 on are outside.
+    assert "away.png: the box does not hold its points, 17 of which lie outside; draw" in found[0]
+
+
+def test_a_flag_that_names_no_gesture_is_a_finding(tmp_path: Path) -> None:
+    for name, flags in (
+        ("wrong", {"left": True, "fistt": True}),
+        ("other", {"qqq": True}),
+        ("right", {"right": True, "fist": True, "blurred": True}),
+        ("off", {"fistt": False}),
+    ):
+        photo(tmp_path / f"{name}.png", (120, 80))
+        labelme(tmp_path / f"{name}.json", f"{name}.png", (120, 80), {1: ALL})
+        edit(tmp_path / f"{name}.json", flags=flags)
+    found = [line for line in read_own_photos(tmp_path).findings if "flag" in line]
+    assert len(found) == 2
+    told = "\n".join(found)
+    assert "wrong.json: no gesture is called 'fistt', so that flag of a hand says nothing; fist may be meant" in told
+    assert "other.json: no gesture is called 'qqq'" in told
+
+
+def test_a_photo_whose_labels_were_skipped_is_not_called_unlabelled(tmp_path: Path) -> None:
+    for name in ("misnamed", "broken", "empty"):
+        photo(tmp_path / f"{name}.png", (120, 80))
+        labelme(tmp_path / f"{name}.json", f"{name}.png", (120, 80), {1: ALL} if name == "misnamed" else {})
+    content = json.loads((tmp_path / "misnamed.json").read_text())
+    content["shapes"][0]["label"] = "wirst"
+    (tmp_path / "misnamed.json").write_text(json.dumps(content))
+    (tmp_path / "broken.json").write_text('{"shapes": [')
+    photo(tmp_path / "full.png", (120, 80))
+    labelme(tmp_path / "full.json", "full.png", (120, 80), {1: ALL})
+    found = read_own_photos(tmp_path)
+    assert len(found.skipped) == 2
+    assert [Path(line.split(" has no labelled hand")[0]).name for line in found.findings if "no labelled" in line] == [
+        "empty.png"
+    ]
+
+
+def test_coco_annotations_are_to_be_converted(tmp_path: Path) -> None:
+    photo(tmp_path / "a.png", (120, 80))
+    hands = Hands(image=["a.png"], xy=np.full((1, 21, 2), 9.0), visibility=np.full((1, 21), 2), root=tmp_path)
+    write(hands, tmp_path / "labels.json", "coco")
+    for given in (tmp_path, tmp_path / "labels.json"):
+        with pytest.raises(ValueError, match=r"knuckle convert .*labels\.json IMAGES --to labelme"):
+            read_own_photos(given)

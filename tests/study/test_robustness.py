@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from knuckle.geometry import CropRule
 from knuckle.hands import Hands
 from knuckle.study.corruptions import FACTORS, SEVERITIES
-from knuckle.study.robustness import HAND_SIDE, PADDING, Robustness, measure, patch_of
-from knuckle.study.robustness_report import write_robustness
+from knuckle.study.robustness import HAND_SIDE, MOST_PIXELS, PADDING, Robustness, frame_window, measure, patch_of
+from knuckle.study.robustness_report import factor_rows, worst_factors, write_robustness
 
 COUNT = 6
 
@@ -128,3 +129,40 @@ def test_files_hold_what_was_measured(hands: Hands, tmp_path: Path) -> None:
     assert len(tables["robustness_gestures"]) == 2 * 3 * len(FACTORS)
     assert (out / "robustness.png").stat().st_size > 10_000
     assert (out / "robustness_pictures.jpg").is_file()
+
+
+def made_up(**errors: float) -> Robustness:
+    """NME 0.1 in unchanged pictures and twice that in harder ones, but for some factors."""
+    clean = np.full(4, 0.1)
+    harder = np.full((len(FACTORS), len(SEVERITIES), 4), 0.2)
+    for name, value in errors.items():
+        harder[[*FACTORS].index(name), 4, 1] = value
+    return Robustness(clean, harder, np.zeros(4, dtype=np.int64), np.arange(4))
+
+
+def test_a_factor_that_loses_keypoints_is_the_worst_and_is_named() -> None:
+    result = made_up(occlusion=np.inf, noise=0.9, blur=0.5)
+    (told,) = worst_factors({"own hands": result})
+    assert told.endswith("are occlusion (some keypoints not found), noise (x 2.35), blur (x 2.15).")
+    assert [row["factor"] for row in factor_rows({"a": result})][:3] == ["occlusion", "noise", "blur"]
+    lost = Robustness(np.array([0.1, np.inf, 0.1, 0.1]), result.harder, result.gesture, result.group)
+    (told,) = worst_factors({"own hands": lost})
+    assert (
+        told == "Own hands: some keypoints are not found even in unchanged pictures, so no degradation can be stated."
+    )
+
+
+def test_a_window_shows_a_model_of_whole_images_what_it_sees_otherwise(hands: Hands) -> None:
+    """The patch holds the whole image, the hand as large as ever, and the window lies on both alike."""
+    patch = patch_of(hands, 0, window=frame_window(CropRule(whole_image=True)))
+    zoom = HAND_SIDE / float((hands.box[0, 2:] - hands.box[0, :2]).max())
+    assert patch.hand_side == pytest.approx(HAND_SIDE, rel=0.01)
+    assert len(patch.image) == pytest.approx(200 * zoom, abs=1)
+    assert patch.look is not None
+    assert patch.look[2] - patch.look[0] == pytest.approx(200 * zoom, rel=0.01)
+    assert patch.look[3] - patch.look[1] == pytest.approx(180 * zoom, rel=0.01)
+    assert patch.inside.mean() == pytest.approx(0.9, abs=0.02)
+    for x, y in patch.xy.round().astype(int):
+        assert patch.image[y, x].min() > 200
+    tiny = hands.replace(box=np.tile((90.0, 90.0, 92.0, 92.0), (COUNT, 1)))
+    assert len(patch_of(tiny, 0, window=frame_window(CropRule())).image) == MOST_PIXELS

@@ -13,13 +13,17 @@ import numpy as np
 import pytest
 
 from knuckle.evaluate.compare import Compared
+from knuckle.evaluate.report import finite
 from knuckle.formats import read, write
 from knuckle.geometry import CropRule
 from knuckle.hands import Hands
+from knuckle.metrics.errors import relative_distances
 from knuckle.predict import Predictor
 from knuckle.render.labels import Labels
 from knuckle.study import run
-from knuckle.study.results import filling, write_study
+from knuckle.study.hypotheses import scores
+from knuckle.study.report import tables
+from knuckle.study.results import filling, summary, write_study
 from knuckle.study.run import Options, Study, run_study
 from knuckle.study.samples import Plan, assign, choose_samples, parse_classes
 from tests.predict.centroid import Centroid, light_at, save_rgb
@@ -127,20 +131,32 @@ def test_known_errors_become_known_numbers(study: tuple[Study, Path]) -> None:
 
 def test_the_folder_holds_everything(study: tuple[Study, Path]) -> None:
     found, out = study
-    summary = json.loads((out / "study.json").read_text())
-    assert summary["h1"]["frame"][2]["epe"] == pytest.approx(found.h1.difference["epe"])
-    assert summary["h2"]["verdict"] == found.h2.verdict()
-    assert summary["plan"]["classes"] == [0, 6]
-    assert summary["rules"] == {"h2_auc": 0.05, "pck_px": pytest.approx(44.8)}
-    assert "Only class 6, the fist" in summary["numbering"]
-    assert summary["own_crops"]["scores"] is None
-    assert "does not touch its numbers" in summary["own_crops"]["words"][-1]
+    written = json.loads((out / "study.json").read_text())
+    assert written["h1"]["frame"][2]["epe"] == pytest.approx(found.h1.difference["epe"])
+    assert written["h2"]["verdict"] == found.h2.verdict()
+    assert written["plan"]["classes"] == [0, 6]
+    assert written["run"]["options"] == {
+        "flip_test": False,
+        "device": None,
+        "workers": 0,
+        "on_bad": "stop",
+        "robustness": False,
+    }
+    assert {"knuckle", "numpy"} <= written["run"]["versions"].keys()
+    assert written["compared"] == {"h1": {"0": 3, "6": 4}, "h2": {"0": 1, "6": 2}, "own": {"0": 2, "6": 2}}
+    assert written["rules"] == {"h2_auc": 0.05, "pck_px": pytest.approx(44.8)}
+    assert "Only class 6, the fist" in written["numbering"]
+    assert written["own_crops"]["scores"] is None
+    assert "does not touch its numbers" in written["own_crops"]["words"][-1]
     counts = {row["name"]: row for row in rows_of(out / "imbalance.csv")}
     assert (counts["fist"]["base_compared"], counts["open_palm"]["base_compared"]) == ("4", "3")
     true, pred = read(out / "truth.json"), read(out / "predictions.json")
     assert len(true) == len(pred) == 11
     assert all(path.is_file() for path in true.paths())
     np.testing.assert_allclose((pred.xy - true.xy)[:7, :, 0], 2, atol=1e-3)
+    assert not set(true.group[:7].tolist()) & set(true.group[7:].tolist())  # base and own hands are not related
+    assert len(set(true.group[7:].tolist())) == len(set(found.own.true.group.tolist()))
+    assert pred.group.tolist() == true.group.tolist()
     for name in ("lists/h1/c0.txt", "lists/h2/c6.txt", "lists/own/c6.txt", *(f"figure_{n}.png" for n in range(4, 11))):
         assert (out / name).is_file()
     assert len(list((out / "own_photos").rglob("*.png"))) == 4
@@ -149,7 +165,7 @@ def test_the_folder_holds_everything(study: tuple[Study, Path]) -> None:
 
 def test_the_page_and_the_json_show_the_numbers_of_the_tables(study: tuple[Study, Path]) -> None:
     _, out = study
-    summary = json.loads((out / "study.json").read_text())
+    written = json.loads((out / "study.json").read_text())
     html = (out / "report.html").read_text()
     palm, fist = rows_of(out / "evidence.csv")
     # Own fists are 20 px off and base hands 2, in one and two groups of photos and four of base.
@@ -158,8 +174,8 @@ def test_the_page_and_the_json_show_the_numbers_of_the_tables(study: tuple[Study
     assert float(fist["paper_epe_difference"]) == pytest.approx(9, abs=1e-3)  # two of each: half of it
     assert fist["epe_finding"] == "cannot show"
     assert "cannot show a difference in any single gesture" in html
-    assert "Own hands: no gesture is shown to be worse" in " ".join(summary["fails"]["words"])
-    for row, listed in zip((palm, fist), summary["evidence"]["classes"], strict=True):
+    assert "Own hands: no gesture is shown to be worse" in " ".join(written["fails"]["words"])
+    for row, listed in zip((palm, fist), written["evidence"]["classes"], strict=True):
         for key in ("epe_difference", "epe_p", "smallest_p", "nme_p_holm"):
             assert float(row[key]) == listed[key]
             assert f'data-v="{row[key]}"' in html
@@ -208,8 +224,58 @@ def test_own_photos_are_cropped_as_mmpose_does_or_right(
     assert right < 0.7
     assert found.h1.both.epe == pytest.approx((2 * found.h1.base.epe + (ran if crop == "paper" else right)) / 3)
     assert (found.crops.cut_off, found.crops.right_cut_off) == (21, 0)
+    assert found.crops.artefact is not None
     assert found.crops.artefact.size == 244
     assert f"EPE {ran:.3f} px as MMPose crops them" in found.crops.sentences()[-1]
+
+
+@pytest.mark.parametrize("crop", ["paper", "right"])
+def test_photos_of_several_sizes_are_measured_by_both_crops(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, crop: str
+) -> None:
+    """Also that unchanged pictures of `--robustness` are what the study measured: the same windows."""
+    write(lights(tmp_path / "base", 6, [(112.0, 100.0), (90.0, 130.0)], 224), tmp_path / "base" / "base.json")
+    for size, place in ((244, (204.0, 122.0)), (300, (170.0, 150.0))):
+        folder = tmp_path / "own" / str(size)
+        write(lights(folder, 6, [place], size), folder, "labelme")
+    rule = replace(WHOLE_IMAGE, size=128)
+    monkeypatch.setattr("knuckle.predict.load", fake_predictor(rule))
+    plan = Plan(tmp_path / "base" / "base.json", tmp_path / "own", "m", per_class=2, h2_per_class=1, classes=(6,))
+    plan = replace(plan, resize=None, own_crop=crop)  # type: ignore[arg-type]
+    found = run_study(plan, tmp_path / "out", Options(robustness=True))
+    assert found.crops is not None
+    assert found.crops.artefact is None
+    assert found.crops.scores is not None
+    ran, right = found.crops.scores["as MMPose crops"].epe, found.crops.scores["right"].epe
+    assert ran > right + 1
+    assert scores(found.own.pred, found.own.true).epe == pytest.approx(ran if crop == "paper" else right)
+    told = found.crops.sentences()
+    assert "not squares of one size" in told[0]
+    assert f"EPE {ran:.3f} px as MMPose crops them" in told[-1]
+    assert (found.crops.cut_off, found.crops.right_cut_off) == (21, 0)
+    for name, compared in (("base hands", found.base), ("own hands", found.own)):
+        expected = relative_distances(compared.pred, compared.true, "box").mean(axis=1)
+        np.testing.assert_allclose(found.robustness[name].clean, expected, atol=0.02)
+    json.dumps(finite(summary(found, tables(found))), allow_nan=False)
+
+
+def test_what_cannot_be_studied_is_said_before_the_model_runs(
+    world: tuple[Path, Labels, Hands], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: object, **options: object) -> None:
+        raise AssertionError("nothing may be predicted")
+
+    monkeypatch.setattr("knuckle.predict.load", fake_predictor(CropRule(size=32)))
+    monkeypatch.setattr(run, "predictions_of_predictor", fail)
+    folder = world[0]
+    with pytest.raises(ValueError, match="the margin must be a positive number of pixels, got 0;"):
+        run_study(plan_of(folder, margin=0.0), tmp_path / "a")
+    with pytest.raises(ValueError, match="no hand of the training set has a gesture"):
+        run_study(plan_of(folder, training=folder / "photos"), tmp_path / "b")
+    with pytest.raises(ValueError, match="no own hand shows one of the classes 3; own photos show 0 open_palm"):
+        run_study(
+            plan_of(folder, base_gestures="labels", base_lists=named_classes(tmp_path), classes=(3,)), tmp_path / "c"
+        )
 
 
 def test_gestures_come_from_somewhere_or_it_says_so() -> None:
@@ -223,6 +289,10 @@ def test_gestures_come_from_somewhere_or_it_says_so() -> None:
     found, notes = assign(hands, "folder", "base")
     assert found.gesture.tolist() == [6, -1]
     assert notes == ["Base hands without a gesture, which are not used: 1 of 2."]
+    fallen_back, notes = assign(hands.replace(gesture=[3, 4]), "folder", "own")
+    assert fallen_back.gesture.tolist() == [6, 4]
+    assert len(notes) == 1
+    assert "No folder names a class for 1 of 2 own hands, so their gestures are those of their labels" in notes[0]
 
 
 def test_proposed_gestures_are_called_so(world: tuple[Path, Labels, Hands]) -> None:
@@ -236,8 +306,14 @@ def test_proposed_gestures_are_called_so(world: tuple[Path, Labels, Hands]) -> N
 
 def test_plans_that_cannot_be_are_refused(world: tuple[Path, Labels, Hands], tmp_path: Path) -> None:
     folder = world[0]
-    with pytest.raises(ValueError, match="takes 5 of the 4 hands a class"):
+    with pytest.raises(
+        ValueError, match=r"takes 5 of the 4 hands a class.*--h2-per-class 4 or fewer, or --per-class 5"
+    ):
         choose_samples(plan_of(folder, h2_per_class=5), tmp_path)
+    with pytest.raises(ValueError, match=r"no own hand shows one of the classes 3, 4; own photos show 0 open_palm \("):
+        choose_samples(
+            plan_of(folder, base_gestures="labels", base_lists=named_classes(tmp_path), classes=(3, 4)), tmp_path / "o"
+        )
     with pytest.raises(ValueError, match="but these have fewer: 1 one_point"):
         choose_samples(plan_of(folder, classes=(0, 1)), tmp_path)
     lists = tmp_path / "lists"
@@ -246,6 +322,37 @@ def test_plans_that_cannot_be_are_refused(world: tuple[Path, Labels, Hands], tmp
         (lists / part / "c0.txt").write_text(f"{row:08d}.jpg\n")
     with pytest.raises(ValueError, match=r"h2 names training/rgb/00000001\.jpg, which is not in h1"):
         choose_samples(plan_of(folder, base_lists=lists), tmp_path)
+    (lists / "h1" / "c6.txt").write_text("\n00000001.jpg\n")
+    with pytest.raises(
+        ValueError, match=r"h2/c0\.txt:1 gives 00000001\.jpg the class 0 .* but .*h1/c6\.txt:2 gave it 6"
+    ):
+        choose_samples(plan_of(folder, base_lists=lists), tmp_path)
+
+
+def named_classes(folder: Path) -> Path:
+    """Lists of base hands for classes that no own photo shows."""
+    for part in ("h1", "h2"):
+        (folder / "others" / part).mkdir(parents=True)
+        (folder / "others" / part / "c3.txt").write_text("00000000.jpg\n")
+    return folder / "others"
+
+
+def test_replayed_lists_give_hands_of_the_chosen_classes_alone(
+    world: tuple[Path, Labels, Hands], tmp_path: Path
+) -> None:
+    folder = world[0]
+    choose_samples(plan_of(folder), tmp_path / "a")
+    lists = tmp_path / "a" / "lists"
+    plan = plan_of(folder, base_gestures="labels", base_lists=lists, own_lists=lists / "own", classes=(6,))
+    found = choose_samples(plan, tmp_path / "b")
+    assert found.base.gesture.tolist() == [6] * 4
+    assert found.in_h2.tolist() == [True, True, False, False]
+    assert found.own.gesture.tolist() == [6, 6]
+    assert [note.split(": ")[-1] for note in found.notes if "of other classes than 6" in note] == ["4.", "2."]
+    one = choose_samples(replace(plan, base_lists=lists / "h1", h2_per_class=1), tmp_path / "c")
+    assert (one.base == found.base, one.in_h2.tolist()) == (True, [True, False, False, False])
+    with pytest.raises(ValueError, match=r"h1 names no base hand of the classes 3; it has 0, 6: name some"):
+        choose_samples(replace(plan, classes=(3,)), tmp_path / "d")
 
 
 def test_a_folder_is_filled_whole_or_not_at_all(tmp_path: Path) -> None:

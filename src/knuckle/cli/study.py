@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
@@ -11,7 +12,7 @@ from knuckle.cli.console import progress, say, say_first
 from knuckle.cli.study_tables import print_comparison, print_study
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from knuckle.study.comparing import Question
     from knuckle.study.run import Options
@@ -21,6 +22,23 @@ FormatName = Literal["auto", "freihand", "rhd", "coco", "labelme", "yolo", "tabl
 MOST_SENTENCES: Final = 5
 ONE_MODEL: Final = "One model on base hands and own photos"
 TWO_MODELS: Final = "Two models on the same hands, instead"
+MODEL_HELP: Final = "light, accurate, a run folder, or a .safetensors, .onnx, .xml or .pth file."
+ONE_MODEL_OPTIONS: Final = (
+    "base",
+    "own",
+    "model",
+    "own_gestures",
+    "base_lists",
+    "own_lists",
+    "per_class",
+    "h2_per_class",
+    "own_per_class",
+    "classes",
+    "resize",
+    "own_crop",
+    "training",
+)
+"""What --compare has no use for."""
 
 
 def study(
@@ -32,9 +50,7 @@ def study(
     own: Annotated[
         Path | None, typer.Option(help="Folder of own photos with Labelme files.", rich_help_panel=ONE_MODEL)
     ] = None,
-    model: Annotated[
-        str | None, typer.Option(help="A run folder, .safetensors or .pth file.", rich_help_panel=ONE_MODEL)
-    ] = None,
+    model: Annotated[str | None, typer.Option(help=MODEL_HELP, rich_help_panel=ONE_MODEL)] = None,
     compare: Annotated[
         tuple[str, str] | None,
         typer.Option(help="Two models, or files of their predictions.", rich_help_panel=TWO_MODELS),
@@ -115,15 +131,14 @@ def study(
 
     Example: knuckle study --compare runs/old runs/new --data FreiHAND_pub_v2 --split evaluation --out compared
     """
+    given = dict(locals())
     from knuckle.study.run import Options
 
     options = Options(flip_test, device, workers, on_bad, robustness)
     if compare is not None:
-        if data is None or any(value is not None for value in (base, own, model, training)):
-            raise ValueError(
-                "--compare takes two models and --data with the hands' labels, without --base, --own, --model and "
-                "--training."
-            )
+        _refuse_options_of_one_model(given)
+        if data is None:
+            raise ValueError("--compare takes two models and --data with the hands' labels; name these with --data.")
         from knuckle.study.comparing import Question
 
         _compare(Question(*compare, data, base_format, split, base_gestures, margin, seed), options, out)
@@ -162,6 +177,18 @@ def study(
         notes = write_study(found, folder)  # before anything is printed: a reader that hangs up must not cost the files
     print_study(found)
     _say_rest(out, (*found.notes, *notes), found.samples.findings, found.skipped)
+
+
+def _refuse_options_of_one_model(given: Mapping[str, object]) -> None:
+    """Options that would change nothing are an error, not a silence."""
+    parameters = inspect.signature(study).parameters
+    changed = [name for name in ONE_MODEL_OPTIONS if given[name] != parameters[name].default]
+    if changed:
+        listed = ", ".join(f"--{name.replace('_', '-')}" for name in changed)
+        raise ValueError(
+            "--compare takes two models and --data with the hands' labels; leave out what belongs to the study of one "
+            f"model: {listed}."
+        )
 
 
 def _compare(question: Question, options: Options, out: Path) -> None:

@@ -15,7 +15,7 @@ from knuckle.metrics.differences import (
 from knuckle.metrics.equivalence import Equivalence, equivalence, paired_equivalence
 from knuckle.metrics.errors import auc, epe, errors, nme, pck, pck_curve
 from knuckle.metrics.imbalance import Balance, RankCorrelation, balance, rank_correlation
-from knuckle.metrics.multiplicity import holm
+from knuckle.metrics.multiplicity import holm, reachable
 from knuckle.metrics.permutation import (
     Permutation,
     paired_permutation_test,
@@ -66,6 +66,7 @@ __all__ = [
     "pooled_differences",
     "power",
     "rank_correlation",
+    "reachable",
     "shrink",
     "simulated_power",
     "smallest_p",

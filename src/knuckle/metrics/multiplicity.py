@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Bool, Float64
 from numpy.typing import ArrayLike
 
 
@@ -29,3 +29,21 @@ def holm(p: ArrayLike) -> Float64[np.ndarray, " n"]:
     adjusted = np.full(values.shape, np.nan)
     adjusted[order] = np.minimum(1.0, np.maximum.accumulate(values[order] * factors))
     return adjusted
+
+
+def reachable(smallest: ArrayLike, alpha: float = 0.05) -> Bool[np.ndarray, " n"]:
+    """Which tests Holm's correction could call out at all: those that it does where every p is as small as it can be.
+
+    An adjusted value falls if any p falls, so this is the best case of each test. A test whose smallest p exceeds
+    alpha / n may still be reached, once others are rejected before it: it then meets a later step of the procedure.
+
+    Args:
+        smallest: (n,) the smallest p-value that each test can give, such as `smallest_p`; NaN for a test that cannot
+            be made, which is out of reach and does not count in n.
+        alpha: error rate of the whole family.
+
+    Raises:
+        ValueError: see `holm`.
+    """
+    best = holm(smallest)
+    return np.asarray(best <= alpha)  # False for NaN

@@ -107,7 +107,8 @@ def paired_permutation_test(difference: ArrayLike, *, resamples: int = 9999, see
     """Do two models differ on the same hands? Two-sided, by turning the signs of paired differences (Fisher, 1935).
 
     If the models are alike, either could have had either error of a pair. The statistic is the mean; Student's t would
-    give the same p, as turning signs leaves the sum of squares as it is.
+    give the same p, as turning signs leaves the sum of squares as it is. The test takes differences to be symmetric
+    about 0 then: skewed ones of mean 0 are called a difference too often (docs/statistics.md).
 
     Args:
         difference: (n,) one mean paired difference a cluster.

@@ -6,24 +6,27 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 import knuckle
-from knuckle.evaluate.compare import Compared, holds_predictions, predictions_from_file, predictions_of_model
+from knuckle.evaluate.compare import Compared, holds_predictions, predictions_from_file, predictions_of_predictor
 from knuckle.evaluate.report import finite
 from knuckle.formats import read_checked, write
 from knuckle.formats.files import write_text
 from knuckle.hands import UNKNOWN, Hands
 from knuckle.metrics.errors import relative_distances
+from knuckle.predict.shipped import is_shipped
 from knuckle.study import formulas
 from knuckle.study.charts import difference_chart, svg_text
 from knuckle.study.comparison import MODEL_A, MODEL_B, Comparison, both_found, comparison
+from knuckle.study.evidence import check_margin
 from knuckle.study.galleries import side_by_side
 from knuckle.study.page import Block, Chart, Column, Formulas, Gallery, Page, Section, Table, write_page
+from knuckle.study.provenance import provenance
 from knuckle.study.report import NME, P, Records, failure_tables, robustness_section
-from knuckle.study.robustness import Robustness, measure, patch_of
+from knuckle.study.robustness import Robustness, frame_window, measurable, measure, patch_of
 from knuckle.study.robustness_report import robustness_tables, worst_factors, write_robustness
 from knuckle.study.run import Options
 from knuckle.study.samples import assign
@@ -31,6 +34,7 @@ from knuckle.study.tables import write_csv
 
 if TYPE_CHECKING:
     from knuckle.formats import Format
+    from knuckle.predict import Predictor
 
 SUMMARY: Final = "comparison.json"
 REPORT: Final = "report.html"
@@ -75,6 +79,7 @@ class Compare:
         b: of B.
         found: the comparison.
         robustness: errors in harder pictures by model; empty unless asked for.
+        provenance: how the models were run, versions, and their files' digests, as plain values.
         notes: what a reader must know.
         skipped: one sentence for each hand that is not in the numbers.
     """
@@ -85,6 +90,7 @@ class Compare:
     b: Hands
     found: Comparison
     robustness: Mapping[str, Robustness]
+    provenance: Mapping[str, Any]
     notes: tuple[str, ...]
     skipped: tuple[str, ...]
 
@@ -97,30 +103,48 @@ def run_comparison(
     Raises:
         ValueError: a model, file or data set cannot be used, or both have no hand in common.
     """
+    from knuckle.predict import load
+
+    # What is cheap to refuse comes before what takes long: all files and both models are read before one is run.
     options = options or Options()
+    check_margin(question.margin)
+    names = (question.a, question.b)
+    files = [not is_shipped(name) and holds_predictions(Path(name)) for name in names]
+    if options.robustness and any(files):
+        raise ValueError(f"{names[files.index(True)]} is a file of predictions; harder pictures need the model itself.")
+    models = [
+        None if file else load(name, flip_test=options.flip_test, device=options.device)
+        for name, file in zip(names, files, strict=True)
+    ]
     true, skipped = read_checked(question.data, question.data_format, question.split, options.on_bad)
     notes: list[str] = []
     if question.gestures != "labels":
         true, notes = assign(true, question.gestures, "base")
+    if options.robustness:
+        measurable(true)
+    listed = {
+        name: predictions_from_file(Path(name), true, options.on_bad)
+        for name, file in zip(names, files, strict=True)
+        if file
+    }
     done = 0
 
-    def predict(name: str) -> Compared:
+    def predict(name: str, model: Predictor | None) -> Compared:
         nonlocal done
-        if holds_predictions(Path(name)):
-            return predictions_from_file(Path(name), true, options.on_bad)
-        result = predictions_of_model(
-            name,
+        if model is None:
+            return listed[name]
+        result = predictions_of_predictor(
+            model,
             true,
-            flip_test=options.flip_test,
+            name,
             workers=options.workers,
-            device=options.device,
             on_bad=options.on_bad,
             progress=lambda n: progress and progress(done + n),
         )
         done += len(true)
         return result
 
-    results = [predict(name) for name in (question.a, question.b)]
+    results = [predict(name, model) for name, model in zip(names, models, strict=True)]
     rows = np.intersect1d(results[0].rows, results[1].rows)
     if not len(rows):
         raise ValueError(f"{question.a} and {question.b} have no hand of {question.data} in common.")
@@ -136,22 +160,17 @@ def run_comparison(
         a,
         b,
         comparison(a, b, kept, margin_px=question.margin, seed=question.seed),
-        _robustness(question, kept, options) if options.robustness else {},
+        {
+            label: measure(
+                model, kept, seed=question.seed, window=frame_window(model.rule) if model.rule.whole_image else None
+            )
+            for label, model in zip((MODEL_A, MODEL_B), models, strict=True)
+            if options.robustness and model is not None
+        },
+        provenance(options._asdict(), dict(zip(names, models, strict=True))),
         tuple(dict.fromkeys(notes)),
         tuple(dict.fromkeys((*skipped, *(line for result in results for line in result.skipped)))),
     )
-
-
-def _robustness(question: Question, true: Hands, options: Options) -> dict[str, Robustness]:
-    from knuckle.predict import load
-
-    found = {}
-    for label, name in ((MODEL_A, question.a), (MODEL_B, question.b)):
-        if holds_predictions(Path(name)):
-            raise ValueError(f"{name} is a file of predictions; harder pictures need the model itself.")
-        model = load(name, flip_test=options.flip_test, device=options.device)
-        found[label] = measure(model, true, seed=question.seed)
-    return found
 
 
 def comparison_tables(result: Compare) -> dict[str, Records]:
@@ -187,6 +206,7 @@ def write_comparison(result: Compare, folder: Path) -> list[str]:
     write_page(comparison_page(result, found), folder / REPORT)
     summary = {
         "knuckle": knuckle.__version__,
+        "run": dict(result.provenance),
         "a": result.question.a,
         "b": result.question.b,
         "data": str(result.question.data),

@@ -22,11 +22,12 @@ from knuckle.metrics import (
     paired_difference,
     paired_equivalence,
     paired_permutation_test,
+    reachable,
 )
 from knuckle.metrics.errors import distances, relative_distances
 from knuckle.skeleton import GESTURES, JOINT_NAMES, NUM_JOINTS
 from knuckle.study.contrasts import ALPHA, Metric
-from knuckle.study.evidence import MARGIN_SHARE
+from knuckle.study.evidence import MARGIN_SHARE, check_margin
 from knuckle.study.evidence_words import CLUSTER_NOTE, NAMES, chance_words, with_interval
 from knuckle.study.failures import Failures, failures
 
@@ -110,7 +111,7 @@ class Comparison:
 
     def sentences(self) -> list[str]:
         """What may be said, and what may not."""
-        told = [_overall_sentence(metric, pair) for metric, pair in self.overall.pairs.items()]
+        told = [_overall_sentence(metric, pair, self.overall.groups) for metric, pair in self.overall.pairs.items()]
         told.append(
             f'"No difference" means within {self.margins["epe"]:.2f} px of EPE, '
             f"{100 * self.margin_share:.0f} % of that of B."
@@ -142,8 +143,7 @@ def comparison(a: Hands, b: Hands, true: Hands, *, margin_px: float | None = Non
         ValueError: predictions and truth do not describe the same hands, no keypoint was found by both, or the margin
             is not positive.
     """
-    if margin_px is not None and not 0 < margin_px < math.inf:
-        raise ValueError(f"the margin must be a positive number of pixels, got {margin_px}.")
+    check_margin(margin_px)
     px = distances(a, true), distances(b, true)
     side = relative_distances(a, true, "box"), relative_distances(b, true, "box")
     missing = (int(np.isinf(px[0]).sum()), int(np.isinf(px[1]).sum()))
@@ -225,11 +225,10 @@ def _pairs(
         alike.append(paired_equivalence(means, margin).p if margin > 0 else math.nan)
         least.append(min(1.0, 2.0 ** (1 - len(means))))
         found.append((_mean(one), _mean(other), paired_difference(one, other, true.group, seed=seed)))
-    level = ALPHA / max(1, len(masks))
     return [
-        Pair(*numbers, p, p_holm, p_alike, _finding(numbers[2].estimate, p_holm, p_alike, smallest <= level))
-        for numbers, p, p_holm, p_alike, smallest in zip(
-            found, tested, holm(tested).tolist(), holm(alike).tolist(), least, strict=True
+        Pair(*numbers, p, p_holm, p_alike, _finding(numbers[2].estimate, p_holm, p_alike, within))
+        for numbers, p, p_holm, p_alike, within in zip(
+            found, tested, holm(tested).tolist(), holm(alike).tolist(), reachable(least, ALPHA).tolist(), strict=True
         )
     ]
 
@@ -242,7 +241,7 @@ def _finding(difference: float, p_holm: float, p_alike: float, reachable: bool) 
     return "not shown" if reachable else "cannot show"
 
 
-def _overall_sentence(metric: Metric, pair: Pair) -> str:
+def _overall_sentence(metric: Metric, pair: Pair, groups: int) -> str:
     verdicts = {
         "A better": "A is better than chance alone explains",
         "B better": "B is better than chance alone explains",
@@ -250,9 +249,10 @@ def _overall_sentence(metric: Metric, pair: Pair) -> str:
         "not shown": "chance alone may explain that, and they may not be called alike either",
         "cannot show": "so few groups cannot show a difference, however large it is",
     }
+    p = pair.p_equivalence if pair.finding == "no difference beyond the margin" else pair.p
     return (
-        f"By {NAMES[metric]}, A less B is {with_interval(pair.difference, metric)}, {pair.a:.4g} against {pair.b:.4g}; "
-        f"{verdicts[pair.finding]} ({chance_words(pair.p)})."
+        f"By {NAMES[metric]}, A less B is {with_interval(pair.difference, metric, groups)}, {pair.a:.4g} against "
+        f"{pair.b:.4g}; {verdicts[pair.finding]} ({chance_words(p)})."
     )
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
 import numpy as np
+from jaxtyping import Float64
 
 from knuckle.metrics import (
     GroupSums,
@@ -22,6 +23,7 @@ from knuckle.metrics import (
     pooled_differences,
     power,
     shrink,
+    simulated_power,
     stratified_difference,
     stratified_permutation_test,
 )
@@ -41,6 +43,12 @@ ALPHA: Final = 0.05
 TARGET: Final = 0.8
 SHIFTS: Final = (0.1, 0.25, 0.5, 1.0)
 """True differences that the table of power asks about, in parts of the base's mean error."""
+STUDIES: Final = 200
+"""Simulated for each power: its standard error is 0.035 at most."""
+RESAMPLES: Final = 999
+"""Of each simulated test: enough for p <= 0.05 / 25."""
+FEWEST_OWN_ERRORS: Final = 10
+"""Groups of own hands below which their scatter is taken to be that of the base."""
 _NONE: Final = Interval(math.nan, math.nan, math.nan)
 
 
@@ -53,7 +61,8 @@ class Design:
         base: groups of base hands, the number that tests count.
         own: groups of own hands.
         smallest_p: that a permutation test of so many groups can reach; NaN where a side has none.
-        reachable: whether that is small enough for Holm's first step over all compared gestures.
+        smallest_holm: the same after Holm's correction, if every compared gesture gave its smallest.
+        reachable: whether that is at most 0.05; otherwise no difference, however large, can be shown.
         paper_share: weight of own photos in the paper's base + own of this gesture.
         paper_difference: EPE of base + own less base on the second hypothesis' hands, px.
         paper_direct: own less base on the same hands: the paper's difference over the share.
@@ -63,6 +72,7 @@ class Design:
     base: int
     own: int
     smallest_p: float
+    smallest_holm: float
     reachable: bool
     paper_share: float
     paper_difference: float
@@ -112,6 +122,7 @@ class Overall:
         within: the mean over gestures of own less base in each: free of the sets' shares of gestures.
         p: of the permutation test within gestures.
         p_equivalence: of the equivalence test of `direct` over groups.
+        groups: of base and of own hands.
     """
 
     base: float
@@ -122,17 +133,29 @@ class Overall:
     within: Interval
     p: float
     p_equivalence: float
+    groups: tuple[int, int]
 
 
 @dataclass(frozen=True)
 class Chance:
-    """Power of the typical design for one true difference, and the groups a gesture that power 0.8 needs."""
+    """Power of the typical design for one true difference.
+
+    Attributes:
+        shift_share: the difference in parts of the base's mean error.
+        shift: the same in the metric's unit.
+        base: groups of base hands in a gesture, the median.
+        own: of own hands.
+        power: simulated from the errors at hand, each set with its own scatter (`metrics.simulated_power`).
+        by_formula: for normal errors that scatter alike in all arms (`metrics.power`).
+        needed: groups a gesture that power 0.8 needs by the formula.
+    """
 
     shift_share: float
     shift: float
     base: int
     own: int
     power: float
+    by_formula: float
     needed: Photos | None
 
 
@@ -224,7 +247,7 @@ def contrast_metric(
             )
         )
     overall = _overall(arms, owns, bases, margin, crossing, seed)
-    return MetricEvidence(metric, margin, overall, tuple(rows), _chances(arms, designs, both, sd), model)
+    return MetricEvidence(metric, margin, overall, tuple(rows), _chances(arms, designs, both, sd, seed), model)
 
 
 def _finding(difference: float, p_holm: float, p_alike: float, reachable: bool) -> Finding:
@@ -249,7 +272,8 @@ def _overall(
         p = stratified_permutation_test(means[0], means[1], seed=seed).p
     diluted = Interval(*(share * value for value in direct))
     alike = _equivalence(arms.own, arms.base, margin)
-    return Overall(arms.base.mean, arms.own.mean, share, diluted, direct, within, p, alike)
+    groups = (len(arms.base.top), len(arms.own.top))
+    return Overall(arms.base.mean, arms.own.mean, share, diluted, direct, within, p, alike, groups)
 
 
 def _equivalence(own: GroupSums, base: GroupSums, margin: float) -> float:
@@ -289,15 +313,50 @@ def _needed(shift: float, sd: float, base_per_own: float, tests: int) -> Photos 
     return photos_needed(shift, sd, base_per_own=base_per_own, target=TARGET, alpha=ALPHA, tests=tests)
 
 
-def _chances(arms: Arms, designs: Sequence[Design], both: list[int], sd: float) -> tuple[Chance, ...]:
+def _chances(arms: Arms, designs: Sequence[Design], both: list[int], sd: float, seed: int) -> tuple[Chance, ...]:
     """Power of the median design for differences in parts of the base's error."""
     mean = arms.base.mean
     if not both or not sd > 0 or not mean > 0:
         return ()
     base, own = (int(np.median([getattr(designs[row], side) for row in both])) for side in ("base", "own"))
-    found = []
+    of_base, of_own = _pilots([arms.bases[row] for row in both], [arms.owns[row] for row in both])
+    found: list[Chance] = []
     for part in SHIFTS:
-        shift = part * mean
-        chance = power(shift, sd, own, base, alpha=ALPHA, tests=len(both)) if min(own, base) > 1 else 0.0
-        found.append(Chance(part, shift, base, own, chance, _needed(shift, sd, base / own, len(both))))
+        shift, tests = part * mean, len(both)
+        by_formula = power(shift, sd, own, base, alpha=ALPHA, tests=tests) if min(own, base) > 1 else 0.0
+        if found and found[-1].power == 1:
+            chance = 1.0  # a larger difference is found as surely
+        else:
+            chance = simulated_power(
+                of_own + shift,
+                of_base,
+                own,
+                base,
+                alpha=ALPHA,
+                tests=tests,
+                studies=STUDIES,
+                resamples=RESAMPLES,
+                seed=seed,
+            )
+        found.append(Chance(part, shift, base, own, chance, by_formula, _needed(shift, sd, base / own, tests)))
     return tuple(found)
+
+
+def _pilots(
+    bases: Sequence[GroupSums], owns: Sequence[GroupSums]
+) -> tuple[Float64[np.ndarray, " n"], Float64[np.ndarray, " m"]]:
+    """How group means of base and of own hands scatter about the mean of their gesture, all gestures together.
+
+    Where own groups are too few to say, they are taken to scatter as those of the base, and the other way round.
+    """
+    of_base, of_own = (_scatter(arms) for arms in (bases, owns))
+    if len(of_own) < FEWEST_OWN_ERRORS and len(of_base):
+        of_own = of_base
+    return (of_base if len(of_base) else of_own), of_own
+
+
+def _scatter(arms: Sequence[GroupSums]) -> Float64[np.ndarray, " n"]:
+    """Deviations of group means from their arm's mean, as wide as those from the true mean would be."""
+    several = [arm.means for arm in arms if len(arm.top) > 1]
+    wide = [(means - means.mean()) * math.sqrt(len(means) / (len(means) - 1)) for means in several]
+    return np.concatenate([np.empty(0), *wide])

@@ -26,6 +26,8 @@ Image = NDArray[np.uint8]
 SEVERITIES: Final = (1, 2, 3, 4, 5)
 HULL_MARGIN: Final = 0.12
 """Parts of the box's side around the keypoints' hull that count as hand where its outline is not known."""
+AT_KEYPOINTS: Final = 100
+"""Occluders after which keypoints alone are taken not to fill the box: 3,000 rendered hands took 24 at most."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,7 @@ class Patch:
         inside: (s, s) which pixels the photo holds; the others are black and stay so.
         other: the same picture before another background, where that is known; None: it is made up outside the
             hull of the keypoints.
+        look: what the model cuts around, x1, y1, x2, y2 in pixels of the patch; None: the hand's box.
     """
 
     image: UInt8[np.ndarray, "s s 3"]
@@ -46,6 +49,7 @@ class Patch:
     box: Float32[np.ndarray, " 4"]
     inside: Bool[np.ndarray, "s s"]
     other: UInt8[np.ndarray, "s s 3"] | None = None
+    look: Float32[np.ndarray, " 4"] | None = None
 
     @property
     def hand_side(self) -> float:
@@ -132,14 +136,22 @@ def _elsewhere(patch: Patch, share: float, rng: np.random.Generator) -> Image:
 
 
 def _covered(patch: Patch, share: float, rng: np.random.Generator) -> Image:
-    """Rectangles of one colour over labelled keypoints, each of a tenth of the box's area, until a share is covered."""
+    """Rectangles of one colour, each of a tenth of the box's area, until a share of the box is covered.
+
+    They lie over labelled keypoints; where the box reaches far beyond these, the later ones lie anywhere in it.
+    """
     size = len(patch.image)
     covered = np.zeros((size, size), dtype=np.uint8)
     image = patch.image.copy()
     labelled = patch.xy[np.isfinite(patch.xy).all(axis=1)]
     box = _box_mask(patch.box, size)
-    while (covered & box).sum() < share * box.sum():
-        center = labelled[rng.integers(len(labelled))] + rng.normal(0, 0.08 * patch.hand_side, 2)
+    for number in range(2 * AT_KEYPOINTS):
+        if (covered & box).sum() >= share * box.sum():
+            break
+        if number < AT_KEYPOINTS:
+            center = labelled[rng.integers(len(labelled))] + rng.normal(0, 0.08 * patch.hand_side, 2)
+        else:
+            center = rng.uniform(patch.box[:2], patch.box[2:])
         stretch = np.exp(rng.uniform(-0.5, 0.5))
         sides = np.sqrt(0.1) * patch.hand_side * np.array([stretch, 1 / stretch])
         turned = ((float(center[0]), float(center[1])), (float(sides[0]), float(sides[1])), float(rng.uniform(0, 180)))

@@ -17,7 +17,7 @@ from jaxtyping import Int64
 from knuckle.hands import Hands
 from knuckle.metrics import balance
 from knuckle.skeleton import GESTURES
-from knuckle.study.lists import match_entries, read_lists
+from knuckle.study.lists import Entry, match_entries, read_lists
 
 ALL_CLASSES: Final = tuple(range(len(GESTURES)))
 
@@ -103,16 +103,29 @@ def replay(hands: Hands, path: Path) -> tuple[Hands, Int64[np.ndarray, " m"]]:
     Raises:
         ValueError: a list cannot be read or names an image that is not there, or a hand is named twice.
     """
-    entries = read_lists(path)
+    lines = replayed_lines(hands, path)
     gesture = hands.gesture.copy()
-    where: dict[int, str] = {}
+    rows = np.array(list(lines), dtype=np.int64)
+    gesture[rows] = [entry.gesture for entry in lines.values()]
+    return hands.replace(gesture=gesture), rows
+
+
+def replayed_lines(hands: Hands, path: Path) -> dict[int, Entry]:
+    """The line of the lists that names each row, in the order of `replay`.
+
+    Raises:
+        ValueError: see `replay`.
+    """
+    entries = read_lists(path)
+    lines: dict[int, Entry] = {}
     for entry, rows in zip(entries, match_entries(hands, entries), strict=True):
         for row in rows.tolist():
-            if row in where:
-                raise ValueError(f"{entry.where} names {entry.image} again, after {where[row]}; keep one of the lines.")
-            where[row] = entry.where
-        gesture[rows] = entry.gesture
-    return hands.replace(gesture=gesture), np.array(list(where), dtype=np.int64)
+            if row in lines:
+                raise ValueError(
+                    f"{entry.where} names {entry.image} again, after {lines[row].where}; keep one of the lines."
+                )
+            lines[row] = entry
+    return lines
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float64
 from numpy.typing import NDArray
 
 from knuckle.hands import Hands
-from knuckle.metrics import GroupSums, error_sums, smallest_p
+from knuckle.metrics import GroupSums, error_sums, holm, reachable, smallest_p
 from knuckle.metrics.errors import distances, relative_distances
 from knuckle.study.contrasts import ALPHA, Arms, Design, MetricEvidence, contrast_metric
 
@@ -46,11 +46,6 @@ class Evidence:
     epe: MetricEvidence
     nme: MetricEvidence
 
-    @property
-    def level(self) -> float:
-        """What a p-value must reach at Holm's first step."""
-        return ALPHA / max(1, sum(design.base > 0 and design.own > 0 for design in self.designs))
-
 
 def evidence(
     base_pred: Hands,
@@ -78,8 +73,7 @@ def evidence(
     Raises:
         ValueError: predictions and truth do not describe the same hands, or the margin is not positive.
     """
-    if margin_px is not None and not 0 < margin_px < math.inf:
-        raise ValueError(f"the margin must be a positive number of pixels, got {margin_px}.")
+    check_margin(margin_px)
     px = distances(base_pred, base_true), distances(own_pred, own_true)
     side = relative_distances(base_pred, base_true, "box"), relative_distances(own_pred, own_true, "box")
     in_px, in_sides = (_arms(errors, (base_true, own_true), classes) for errors in (px, side))
@@ -99,6 +93,16 @@ def evidence(
         epe=contrast_metric("epe", in_px, designs, share, crossing, seed),
         nme=contrast_metric("nme", in_sides, designs, share, crossing, seed),
     )
+
+
+def check_margin(margin_px: float | None) -> None:
+    """Refuse a margin that is none.
+
+    Raises:
+        ValueError: it is not positive.
+    """
+    if margin_px is not None and not 0 < margin_px < math.inf:
+        raise ValueError(f"the margin must be a positive number of pixels, got {margin_px:g}; leave it out for 5 %.")
 
 
 def _found(errors: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -129,13 +133,12 @@ def _crosses(true: Hands, classes: Sequence[int]) -> bool:
 
 def _designs(arms: Arms, second: Sequence[GroupSums], classes: Sequence[int]) -> tuple[Design, ...]:
     sizes = [(len(base.top), len(own.top)) for base, own in zip(arms.bases, arms.owns, strict=True)]
-    compared = sum(min(pair) > 0 for pair in sizes)
+    least = [smallest_p(own, base) if min(own, base) > 0 else math.nan for base, own in sizes]
+    best, within = holm(least).tolist(), reachable(least, ALPHA).tolist()
     found = []
-    for gesture, (base, own), mine, paper in zip(classes, sizes, arms.owns, second, strict=True):
-        least = smallest_p(own, base) if min(own, base) > 0 else math.nan
+    for row, (gesture, mine, paper) in enumerate(zip(classes, arms.owns, second, strict=True)):
         weight = float(mine.bottom.sum()) + float(paper.bottom.sum())
         share = float(mine.bottom.sum()) / weight if weight else math.nan
         direct = mine.mean - paper.mean
-        reachable = bool(least <= ALPHA / max(1, compared))
-        found.append(Design(gesture, base, own, least, reachable, share, share * direct, direct))
+        found.append(Design(gesture, *sizes[row], least[row], best[row], within[row], share, share * direct, direct))
     return tuple(found)

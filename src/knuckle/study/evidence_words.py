@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, Final
 
-from knuckle.metrics import Interval
+from knuckle.metrics import MIN_GROUPS, Interval
 from knuckle.skeleton import GESTURES
 from knuckle.study.contrasts import ALPHA, TARGET, Contrast, Design, Finding, Metric, MetricEvidence
 from knuckle.study.evidence import Evidence
@@ -27,6 +27,7 @@ def class_records(evidence: Evidence) -> list[dict[str, Any]]:
             "base_groups": design.base,
             "own_groups": design.own,
             "smallest_p": design.smallest_p,
+            "smallest_p_holm": design.smallest_holm,
             "paper_share": design.paper_share,
             "paper_epe_difference": design.paper_difference,
             "paper_epe_direct": design.paper_direct,
@@ -70,6 +71,7 @@ def power_records(evidence: Evidence) -> list[dict[str, Any]]:
             "base_groups": chance.base,
             "own_groups": chance.own,
             "power": chance.power,
+            "power_by_formula": chance.by_formula,
             "base_needed": None if chance.needed is None else chance.needed.base,
             "own_needed": None if chance.needed is None else chance.needed.own,
         }
@@ -82,8 +84,7 @@ def sentences(evidence: Evidence) -> list[str]:
     """What may be said, and what may not."""
     told = [*_dilution(evidence.epe), *_overall(evidence), _of_classes(evidence, evidence.epe)]
     told.append(_of_classes(evidence, evidence.nme))
-    if any(design.smallest_p > evidence.level for design in evidence.designs):
-        told.append(_out_of_reach(evidence))
+    told += _out_of_reach(evidence)
     told += [_equivalence(evidence), *_power(evidence.epe), *_model(evidence.epe)]
     if evidence.missing:
         told.append(f"Labelled keypoints that were not found, and are in none of these numbers: {evidence.missing:,}.")
@@ -100,10 +101,17 @@ def chance_words(p: float) -> str:
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
 
 
-def with_interval(interval: Interval, metric: Metric) -> str:
-    """A difference with its bounds, or with why there are none."""
+def with_interval(interval: Interval, metric: Metric, groups: int) -> str:
+    """A difference with its bounds, or with why there are none.
+
+    Args:
+        interval: the difference.
+        metric: what it is a difference of.
+        groups: of the smaller side, as the interval counts them: fewer than `MIN_GROUPS` get no bounds.
+    """
     if math.isnan(interval.low):
-        return f"{amount(interval.estimate, metric)} (too few groups for an interval)"
+        why = "too few groups" if groups < MIN_GROUPS else "too little spread between groups"
+        return f"{amount(interval.estimate, metric)} ({why} for an interval)"
     form = ".2f" if metric == "epe" else ".4f"
     return f"{amount(interval.estimate, metric)} (95 % interval {interval.low:+{form}} to {interval.high:+{form}})"
 
@@ -120,7 +128,7 @@ def _dilution(part: MetricEvidence) -> list[str]:
     return [
         f"Base is part of base + own, so the paper's difference of EPE is diluted: "
         f"{amount(whole.diluted.estimate, 'epe')} between base + own and base is {whole.share:.3f} of what lies "
-        f"between own and base, {with_interval(whole.direct, 'epe')}."
+        f"between own and base, {with_interval(whole.direct, 'epe', min(whole.groups))}."
     ]
 
 
@@ -138,9 +146,18 @@ def _overall(evidence: Evidence) -> list[str]:
         verdict = "chance alone hardly explains that" if whole.p <= ALPHA else "chance alone may explain that"
         told.append(
             f"Within gestures, every gesture with the same weight, own less base is "
-            f"{with_interval(whole.within, part.metric)} of {NAMES[part.metric]}; {verdict} ({chance_words(whole.p)})."
+            f"{with_interval(whole.within, part.metric, _groups_within(evidence))} of {NAMES[part.metric]}; {verdict} "
+            f"({chance_words(whole.p)})."
         )
     return told
+
+
+def _groups_within(evidence: Evidence) -> int:
+    """Groups of one gesture that would leave as much freedom as those of all together (`stratified_difference`)."""
+    sides = [(design.base, design.own) for design in evidence.designs if min(design.base, design.own) > 0]
+    if min(map(min, sides)) < 2:
+        return 1
+    return 1 + min(sum(base - 1 for base, _ in sides), sum(own - 1 for _, own in sides))
 
 
 def _of_classes(evidence: Evidence, part: MetricEvidence) -> str:
@@ -164,15 +181,17 @@ def _of_classes(evidence: Evidence, part: MetricEvidence) -> str:
     )
 
 
-def _out_of_reach(evidence: Evidence) -> str:
-    short = [design for design in evidence.designs if design.smallest_p > evidence.level]
+def _out_of_reach(evidence: Evidence) -> list[str]:
     compared = [design for design in evidence.designs if not math.isnan(design.smallest_p)]
+    short = [design for design in compared if not design.reachable]
+    if not short:
+        return []
     best = min(short, key=lambda design: design.smallest_p)
-    return (
+    return [
         f"This study cannot show a difference in {_count(len(short), len(compared))}, however large it is: "
-        f"Holm's correction over {len(compared)} asks for p <= {evidence.level:.4f}, but {_sizes(best)} give no p "
-        f"below {best.smallest_p:.4f}."
-    )
+        f"{_sizes(best)} give no p below {best.smallest_p:.4f}, and Holm's correction over {len(compared)} makes that "
+        f"{best.smallest_holm:.3f} even where all gestures differ as plainly as their numbers of photos let them."
+    ]
 
 
 def _count(part: int, whole: int) -> str:
@@ -210,11 +229,14 @@ def _power(part: MetricEvidence) -> list[str]:
     half = min(part.chances, key=lambda chance: abs(chance.shift_share - 0.5))
     lead = (
         f"With {half.base} base and {half.own} own groups a gesture, a true difference of {half.shift:.2f} px (half of "
-        f"the base's EPE) is found with a chance of {half.power:.2f}"
+        f"the base's EPE) is found with a chance of {half.power:.2f}, simulated from the errors at hand"
     )
     if half.needed is None:
         return [f"{lead}; no number of photos within reason makes that {TARGET}."]
-    return [f"{lead}; for {TARGET} it takes {half.needed.base} base and {half.needed.own} own ones a gesture."]
+    return [
+        f"{lead}; by the formula, which takes all photos to scatter alike, {TARGET} takes {half.needed.base} base and "
+        f"{half.needed.own} own ones a gesture."
+    ]
 
 
 def _model(part: MetricEvidence) -> list[str]:

@@ -155,8 +155,13 @@ def _sentence(name: str, kind: str, rows: Sequence[FailureRow]) -> str:
         return ""
     failing = [row for row in rows if row.fails]
     others = "the other gestures" if kind == "gesture" else "the rest of the hand"
+    worst = rows[0]
+    if math.isnan(worst.others):
+        return (
+            f"{name[:1].upper()}{name[1:]}: {worst.name} is the only {kind}, so there is no other to compare it with; "
+            f"its NME is {worst.nme:.3f}."
+        )
     if not failing:
-        worst = rows[0]
         return (
             f"{name[:1].upper()}{name[1:]}: no {kind} is shown to be worse than {others} at 5 % over all of them; the "
             f"largest error is that of {worst.name}, NME {worst.nme:.3f} against {worst.others:.3f}."

@@ -7,8 +7,9 @@ Labels of a photo before its turn are found where a quarter turn swaps the sides
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
 from typing import Final
 
@@ -18,17 +19,22 @@ import numpy as np
 from knuckle.data.images import ImageError, image_size, read_image
 from knuckle.data.suspicions import label_suspicions
 from knuckle.draw import write_image
-from knuckle.formats import read_checked, write
+from knuckle.formats import coco, labelme, read_checked, write
 from knuckle.formats.image_header import IMAGE_SUFFIXES
+from knuckle.formats.labelme_shapes import HAND_LABEL, Record
 from knuckle.formats.problems import OnBad
+from knuckle.formats.records import SIDE_NAMES, gesture_name, shown
 from knuckle.hands import Hands
-from knuckle.skeleton import JOINT_NAMES, NUM_JOINTS
+from knuckle.skeleton import GESTURES, JOINT_NAMES, NUM_JOINTS
 
 PAPER_SIZE: Final = 244
 """Side in pixels of the paper's own photos, as printed."""
 
 FINDINGS_SHOWN: Final = 3
 """Joints that a sentence names."""
+
+BOX_SLACK: Final = 0.1
+"""A point is outside its hand's box if it lies farther beyond it than this part of the box's longer side."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,7 @@ def read_own_photos(folder: Path, on_bad: OnBad = "skip") -> OwnPhotos:
     Raises:
         ValueError: there is no Labelme file, or something cannot be used and `on_bad` is "stop".
     """
+    _refuse_coco(folder)
     hands, skipped = read_checked(folder, "labelme", on_bad=on_bad)
     sizes, unusable = _upright_sizes(hands)
     if unusable and on_bad == "stop":
@@ -64,8 +71,26 @@ def read_own_photos(folder: Path, on_bad: OnBad = "skip") -> OwnPhotos:
     kept = np.array([name not in unusable for name in hands.image.tolist()], dtype=bool)
     hands = hands[kept]
     hands = hands.replace(size=np.array([sizes[name] for name in hands.image.tolist()]).reshape(-1, 2))
-    findings = [*_without_labels(folder, [*sizes, *unusable]), *_partial(hands), *_odd(hands)]
+    files = labelme.files_by_image(folder)
+    findings = [
+        *_without_labels(folder, [*sizes, *unusable], files, skipped),
+        *_partial(hands),
+        *_odd(hands),
+        *_unknown_flags(files),
+    ]
     return OwnPhotos(hands, tuple(findings), (*skipped, *unusable.values()))
+
+
+def _refuse_coco(folder: Path) -> None:
+    """COCO annotations where Labelme files should be: says how to turn them into such."""
+    if not folder.exists() or labelme.detect(folder):
+        return
+    for file in sorted(folder.glob("*.json")) if folder.is_dir() else [folder]:
+        if coco.detect(file):
+            raise ValueError(
+                f"{file} holds COCO annotations, but own photos need Labelme files: convert them with "
+                f"knuckle convert {file} IMAGES --to labelme, IMAGES being the folder of the photos, and name that."
+            )
 
 
 def _upright_sizes(hands: Hands) -> tuple[dict[str, tuple[int, int]], dict[str, str]]:
@@ -96,10 +121,17 @@ def _upright_sizes(hands: Hands) -> tuple[dict[str, tuple[int, int]], dict[str, 
     return sizes, unusable
 
 
-def _without_labels(folder: Path, labeled: list[str]) -> Iterator[str]:
+def _without_labels(
+    folder: Path, labeled: Sequence[str], files: dict[str, tuple[Path, Record]], skipped: Sequence[str]
+) -> Iterator[str]:
+    """Photos without a hand, but for those whose labels are among the skipped records: they have some."""
     known = set(labeled)
     for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in IMAGE_SUFFIXES and path.relative_to(folder).as_posix() not in known:
+        name = path.relative_to(folder).as_posix()
+        if path.suffix.lower() not in IMAGE_SUFFIXES or name in known:
+            continue
+        labels = (str(files[name][0] if name in files else path.with_suffix(".json")),)
+        if not any(sentence.startswith(labels) for sentence in skipped):
             yield f"{path} has no labelled hand; label it in Labelme, or leave it: it is not used."
 
 
@@ -118,6 +150,37 @@ def _odd(hands: Hands) -> Iterator[str]:
     paths = hands.paths()
     for suspicion in label_suspicions(hands):
         yield f"{paths[suspicion.row]}: {suspicion.sentence}; look at it in Labelme."
+    for row, count in enumerate(_outside_box(hands)):
+        if count:
+            yield (
+                f"{paths[row]}: the box does not hold its points, {count} of which lie outside; draw the hand's "
+                "rectangle around them in Labelme, or delete it: the points then make the box."
+            )
+
+
+def _outside_box(hands: Hands) -> list[int]:
+    """How many labelled points of each hand lie outside its box, by more than a part of the box's longer side."""
+    low, high = hands.box[:, None, :2], hands.box[:, None, 2:]
+    slack = BOX_SLACK * (high - low).max(axis=2)
+    beyond = np.maximum(low - hands.xy, hands.xy - high).max(axis=2)  # NaN where a point or the box is not known
+    return [int(count) for count in (beyond > slack).sum(axis=1)]
+
+
+def _unknown_flags(files: dict[str, tuple[Path, Record]]) -> Iterator[str]:
+    """Flags of hands' rectangles that may be meant as a gesture and are none, such as a misspelt one."""
+    for file, content in files.values():
+        for shape in content["shapes"]:
+            flags = shape.get("flags")
+            if shape["label"].strip().casefold() != HAND_LABEL or not isinstance(flags, dict):
+                continue
+            names = [name for name, value in flags.items() if value is True and name not in SIDE_NAMES.values()]
+            if names and not any(gesture_name(name) for name in names):
+                meant = [close[0] for name in names if (close := get_close_matches(name.casefold(), GESTURES, n=1))]
+                advice = f"{meant[0]} may be meant" if meant else "docs/gestures.md has the names"
+                yield (
+                    f"{file}: no gesture is called {' or '.join(map(shown, names))}, so that flag of a hand says "
+                    f"nothing; {advice}: correct it in Labelme, or leave it if it is no gesture."
+                )
 
 
 def resize_own_photos(hands: Hands, size: int, folder: Path) -> Hands:

@@ -212,13 +212,18 @@ def _evidence_tables(found: Mapping[str, Records]) -> list[Table]:
         Column("base_groups", "base", "d"),
         Column("own_groups", "own", "d"),
         Column("power", "power", ".3f"),
+        Column("power_by_formula", "by formula", ".3f"),
         Column("base_needed", "base needed", "d"),
         Column("own_needed", "own needed", "d"),
     ]
     listed = (
         ("evidence", "Own against base in each gesture; needed: photos for the observed difference.", per_class),
         ("evidence_overall", "Own against base over all gestures.", overall),
-        ("evidence_power", "Power of this design, and photos a gesture for power 0.8.", chances),
+        (
+            "evidence_power",
+            "Power of this design, simulated and by formula; photos a gesture for power 0.8 by formula.",
+            chances,
+        ),
     )
     return [Table(name, caption, found[name], columns) for name, caption, columns in listed if found[name]]
 

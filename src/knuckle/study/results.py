@@ -26,11 +26,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+from jaxtyping import Int64
+
 import knuckle
 from knuckle.evaluate.report import finite
 from knuckle.formats import write
 from knuckle.formats.files import write_text
 from knuckle.hands import Hands
+from knuckle.study.design import class_counts
 from knuckle.study.evidence_words import sentences
 from knuckle.study.figures import write_figures
 from knuckle.study.gestures import NUMBERING_NOTE
@@ -82,8 +86,9 @@ def write_study(study: Study, folder: Path) -> list[str]:
     Raises:
         ValueError: a file cannot be written.
     """
-    pred = Hands.concat([study.base.pred, study.own.pred])
-    true = Hands.concat([study.base.true, study.own.true])
+    apart = _other_groups(study.own.true, study.base.true)
+    pred = Hands.concat([study.base.pred, study.own.pred.replace(group=apart)])
+    true = Hands.concat([study.base.true, study.own.true.replace(group=apart)])
     found = tables(study)
     for name, records in found.items():
         write_csv(folder / f"{name}.csv", records)
@@ -103,8 +108,14 @@ def summary(study: Study, found: Mapping[str, Records]) -> dict[str, Any]:
     samples = study.samples
     return {
         "knuckle": knuckle.__version__,
+        "run": dict(study.provenance),
         "plan": {name: _plain(value) for name, value in asdict(study.plan).items()},
         "rules": {"h2_auc": AUC_RULE, "pck_px": PCK_PX},
+        "compared": {
+            "h1": _counts(study.base.true),
+            "h2": _counts(study.base.true[samples.in_h2[study.base.rows]]),
+            "own": _counts(study.own.true),
+        },
         "imbalance": {"base": asdict(samples.base_imbalance), "own": asdict(samples.own_imbalance)},
         "h1": {"frame": found["h1"], "words": H1_WORDS},
         "h2": {"frame": found["h2"], "words": H2_WORDS, "verdict": study.h2.verdict()},
@@ -133,6 +144,18 @@ def summary(study: Study, found: Mapping[str, Records]) -> dict[str, Any]:
         "findings": list(samples.findings),
         "skipped": list(study.skipped),
     }
+
+
+def _counts(hands: Hands) -> dict[str, int]:
+    """Hands of each class that is shown, as they were compared: of a draw, or of lists that were replayed."""
+    return {str(gesture): int(count) for gesture, count in enumerate(class_counts(hands)) if count}
+
+
+def _other_groups(own: Hands, base: Hands) -> Int64[np.ndarray, " n"]:
+    """The groups of own hands under numbers that base hands do not have: two tables may number theirs alike."""
+    found, number = np.unique(own.group, return_inverse=True)
+    free = np.setdiff1d(np.arange(len(base) + len(found)), base.group)
+    return free[number]
 
 
 def _plain(value: Any) -> Any:

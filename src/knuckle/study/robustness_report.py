@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from knuckle.draw import contact_sheet, write_image
+from knuckle.metrics import Interval
 from knuckle.skeleton import GESTURES
 from knuckle.study.corruptions import FACTORS, SEVERITIES, Patch
 from knuckle.study.robustness import Robustness
@@ -35,6 +36,8 @@ Rows = list[dict[str, Any]]
 
 _COLORS: Final = ("#000000", "#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f")
 """Told apart by colour-blind readers (Okabe and Ito, 2008)."""
+WORST: Final = 3
+"""Factors that a sentence names."""
 _PANELS: Final = 5
 _NAMED: Final = 3
 _TILE: Final = 128
@@ -82,17 +85,29 @@ def robustness_tables(results: Mapping[str, Robustness], by: str = "model") -> d
 
 
 def worst_factors(results: Mapping[str, Robustness], by: str = "model") -> list[str]:
-    """Which factors hurt most, a sentence a model or set."""
+    """Which factors hurt most, a sentence a model or set; `by` is taken as by the tables, and changes nothing here."""
     told = []
-    for name in results:
-        worst = [row for row in factor_rows({name: results[name]}, by) if row["mean_degradation"] is not None][:3]
-        if worst:
-            parts = ", ".join(f"{row['factor']} (x {row['mean_degradation']:.2f})" for row in worst)
+    for name, result in results.items():
+        begin = f"{name[:1].upper()}{name[1:]}"
+        if not np.isfinite(result.clean).all():
             told.append(
-                f"{name[:1].upper()}{name[1:]}: the factors that raise the error most, over all severities, are "
-                f"{parts}."
+                f"{begin}: some keypoints are not found even in unchanged pictures, so no degradation can be stated."
             )
+            continue
+        parts = [
+            f"{factor} ({f'x {ratio.estimate:.2f}' if math.isfinite(ratio.estimate) else 'some keypoints not found'})"
+            for factor, ratio in _worst_first(result)[:WORST]
+            if not math.isnan(ratio.estimate)
+        ]
+        if parts:
+            told.append(f"{begin}: the factors that raise the error most, over all severities, are {', '.join(parts)}.")
     return told
+
+
+def _worst_first(result: Robustness) -> list[tuple[str, Interval]]:
+    """Mean degradations, the most harmful factor first; infinite where a keypoint was not found, NaN last."""
+    ratios = {name: result.mean_degradation(place) for place, name in enumerate(FACTORS)}
+    return sorted(ratios.items(), key=lambda item: math.inf if math.isnan(item[1].estimate) else -item[1].estimate)
 
 
 def severity_rows(results: Mapping[str, Robustness], by: str = "model") -> Iterator[dict[str, Any]]:
@@ -118,11 +133,9 @@ def factor_rows(results: Mapping[str, Robustness], by: str = "model") -> Rows:
     """One row a model and factor, for each model the most harmful factor first."""
     rows = []
     for model, result in results.items():
-        ratios = {name: result.mean_degradation(place) for place, name in enumerate(FACTORS)}
-        worst_first = sorted(ratios.items(), key=lambda item: -item[1].estimate)
         rows += [
             {by: model, "rank": rank, "factor": name, **_columns("mean_degradation", *ratio)}
-            for rank, (name, ratio) in enumerate(worst_first, start=1)
+            for rank, (name, ratio) in enumerate(_worst_first(result), start=1)
         ]
     return rows
 

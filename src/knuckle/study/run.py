@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 import numpy as np
 
@@ -21,13 +21,13 @@ from knuckle.study.crop_artefact import (
     crop_artefact,
     keypoints_cut_off,
 )
-from knuckle.study.design import class_counts
-from knuckle.study.evidence import Evidence, evidence
+from knuckle.study.evidence import Evidence, check_margin, evidence
 from knuckle.study.failures import Failures, failures
 from knuckle.study.hypotheses import H1, H2, Scores, h1_frame, h2_frame, scores
-from knuckle.study.robustness import Robustness, measure
+from knuckle.study.provenance import provenance
+from knuckle.study.robustness import Robustness, Window, frame_window, measurable, measure
 from knuckle.study.samples import Plan, Samples, choose_samples
-from knuckle.study.training_share import TrainingShare, training_share
+from knuckle.study.training_share import TrainingShare, training_counts, training_share
 
 if TYPE_CHECKING:
     from knuckle.formats.problems import OnBad
@@ -36,6 +36,10 @@ if TYPE_CHECKING:
 CropName = Literal["as MMPose crops", "right"]
 BASE_HANDS: Final = "base hands"
 OWN_HANDS: Final = "own hands"
+SEVERAL_SIZES: Final = (
+    f"MMPose crops every photo as if it had {ASSUMED_SIZE} x {ASSUMED_SIZE} px; these photos are not squares of one "
+    "size, so what that does to each is not listed (--resize makes them such)."
+)
 
 
 @dataclass(frozen=True)
@@ -43,14 +47,14 @@ class OwnCrops:
     """What the crop of MMPose's loader does to own photos.
 
     Attributes:
-        artefact: its geometry, at the photos' size.
+        artefact: its geometry, at the photos' size; None where they are not squares of one size.
         keypoints: labelled keypoints of own photos.
         cut_off: those outside the crop that MMPose's loader cuts.
         right_cut_off: those outside the right crop.
         scores: of the model on own photos by each crop; None where it crops around boxes, and neither arises.
     """
 
-    artefact: CropArtefact
+    artefact: CropArtefact | None
     keypoints: int
     cut_off: int
     right_cut_off: int
@@ -59,11 +63,11 @@ class OwnCrops:
     def sentences(self) -> list[str]:
         """The artefact in words, with what it does to the numbers."""
         told = [
-            self.artefact.sentence(),
+            SEVERAL_SIZES if self.artefact is None else self.artefact.sentence(),
             f"Of {self.keypoints:,} labelled keypoints on own photos {self.cut_off:,} lie outside that crop, "
             f"{self.right_cut_off:,} outside the right one.",
         ]
-        if self.artefact.offset != 0:
+        if self.artefact is not None and self.artefact.offset != 0:
             size = self.artefact.size
             told.append(
                 "Apart from any crop, AUC and EPE count pixels of the photo: the same error in parts of the frame is "
@@ -90,11 +94,12 @@ class Study:
         own: of the own hands, cropped as the plan says.
         h1: the first hypothesis.
         h2: the second.
-        crops: the crop artefact; None where own photos are not squares of one size.
+        crops: the crop artefact; None where the model crops around boxes and own photos are not squares of one size.
         evidence: own photos against base hands, with chance taken into account.
         failures: gestures and joints that are worse than the others, on base and on own hands.
         training: error against training-set share; None where the training set is not known.
         robustness: errors in harder pictures, by set of hands; empty unless asked for.
+        provenance: how the model was run, versions, and its files' digests, as plain values.
         notes: what a reader of the numbers must know.
         skipped: one sentence for each record or photo that is not in the numbers.
     """
@@ -110,6 +115,7 @@ class Study:
     failures: Failures
     training: TrainingShare | None
     robustness: Mapping[str, Robustness]
+    provenance: Mapping[str, Any]
     notes: tuple[str, ...]
     skipped: tuple[str, ...]
 
@@ -150,10 +156,15 @@ def run_study(
     """
     from knuckle.predict import load
 
+    # What is cheap to refuse comes before what takes long.
     options = options or Options()
+    check_margin(plan.margin)
     predictor = load(plan.model, flip_test=options.flip_test, device=options.device)
+    counts = None if plan.training is None else training_counts(read_checked(plan.training, on_bad=options.on_bad)[0])
     samples = choose_samples(plan, folder, options.on_bad)
-    counts = None if plan.training is None else class_counts(read_checked(plan.training, on_bad=options.on_bad)[0])
+    if options.robustness:
+        measurable(samples.base)
+        measurable(samples.own)
     done = 0
 
     def predict(true: Hands, *, as_assumed: bool = False) -> Compared:
@@ -171,6 +182,8 @@ def run_study(
     own = own_by_crop["as MMPose crops" if as_paper else "right"]
     in_h2 = samples.in_h2[base.rows]
     sets = {BASE_HANDS: (base.pred, base.true), OWN_HANDS: (own.pred, own.true)}
+    right = frame_window(predictor.rule) if whole_image else None
+    windows = {BASE_HANDS: right, OWN_HANDS: (lambda _: assumed_box(predictor.rule)) if as_paper else right}
     # Sections: each is a pure function of the predictions and the truth above. A further one is computed here,
     # gets a field in `Study`, and its files in `results.write_study`.
     return Study(
@@ -186,9 +199,10 @@ def run_study(
         ),
         failures=failures(sets, plan.classes, plan.seed),
         training=None if counts is None else training_share(counts, sets, plan.classes, plan.seed),
-        robustness=_robustness(predictor, sets, plan.seed, lambda n: progress and progress(done + n))
+        robustness=_robustness(predictor, sets, windows, plan.seed, lambda n: progress and progress(done + n))
         if options.robustness
         else {},
+        provenance=provenance(options._asdict(), {plan.model: predictor}),
         notes=samples.notes,
         skipped=(*samples.skipped, *base.skipped, *own.skipped),
     )
@@ -216,26 +230,36 @@ def _predict(
 
 
 def _robustness(
-    predictor: Predictor, sets: Mapping[str, tuple[Hands, Hands]], seed: int, progress: Callable[[int], object]
+    predictor: Predictor,
+    sets: Mapping[str, tuple[Hands, Hands]],
+    windows: Mapping[str, Window | None],
+    seed: int,
+    progress: Callable[[int], object],
 ) -> dict[str, Robustness]:
     found: dict[str, Robustness] = {}
     done = 0
     for name, (_, true) in sets.items():
-        found[name] = measure(predictor, true, seed=seed, progress=lambda n: progress(done + n))  # noqa: B023
+        found[name] = measure(
+            predictor,
+            true,
+            seed=seed,
+            window=windows[name],
+            progress=lambda n: progress(done + n),  # noqa: B023
+        )
         done += len(true)
     return found
 
 
 def _own_crops(predictor: Predictor, own: Hands, by_crop: Mapping[CropName, Compared]) -> OwnCrops | None:
-    """The artefact at the size of the own photos, or None where they are no squares of one size."""
+    """The artefact, as far as it can be stated; None where it touches no number and photos have several sizes."""
     sizes = np.unique(own.size)
-    if len(sizes) != 1:
-        return None
     whole_image = predictor.rule.whole_image
+    if len(sizes) != 1 and not whole_image:
+        return None
     rule = predictor.rule if whole_image else MMPOSE_RULE
     cut_off, right_cut_off = keypoints_cut_off(own, rule)
     return OwnCrops(
-        artefact=crop_artefact(int(sizes[0]), rule),
+        artefact=crop_artefact(int(sizes[0]), rule) if len(sizes) == 1 else None,
         keypoints=int(own.labeled.sum()),
         cut_off=cut_off,
         right_cut_off=right_cut_off,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
@@ -11,9 +12,19 @@ from jaxtyping import Bool, Int64
 
 from knuckle.formats import read_checked
 from knuckle.hands import UNKNOWN, Hands
+from knuckle.skeleton import GESTURES
 from knuckle.study.classify import THRESHOLD, propose
 from knuckle.study.crop_artefact import ASSUMED_SIZE
-from knuckle.study.design import ALL_CLASSES, Imbalance, draw_balanced, first_of_each, imbalance, replay
+from knuckle.study.design import (
+    ALL_CLASSES,
+    Imbalance,
+    class_counts,
+    draw_balanced,
+    first_of_each,
+    imbalance,
+    replay,
+    replayed_lines,
+)
 from knuckle.study.gestures import by_folder, by_lists, by_table, is_table
 from knuckle.study.lists import write_lists
 from knuckle.study.own_photos import PAPER_SIZE, read_own_photos, resize_own_photos
@@ -111,17 +122,18 @@ def choose_samples(plan: Plan, folder: Path, on_bad: OnBad = "stop") -> Samples:
     Raises:
         ValueError: something cannot be read, has no gestures, or has too few hands of a class.
     """
+    _check(plan)
     everything, skipped = read_checked(plan.base, plan.base_format, plan.split, on_bad)
     everything, base_notes = _labeled(everything, plan.base_gestures, plan.base_lists, "base")
-    everything, h1_rows, h2_rows = _base_rows(everything, plan)
+    everything, h1_rows, h2_rows, base_replayed = _base_rows(everything, plan)
     write_lists(everything, h1_rows, folder / LISTS / H1_LISTS)
     write_lists(everything, h2_rows, folder / LISTS / H2_LISTS)
     photos = read_own_photos(plan.own, on_bad)
     own_all, own_notes = _labeled(photos.hands, plan.own_gestures, plan.own_lists, "own")
-    own_all, own_rows = _own_rows(own_all, plan)
+    own_all, own_rows, own_replayed = _own_rows(own_all, plan)
     write_lists(own_all, own_rows, folder / LISTS / OWN_LISTS)
     own = own_all[own_rows]
-    notes = [*base_notes, *own_notes, *_shape_notes(own, plan.resize)]
+    notes = [*base_notes, *base_replayed, *own_notes, *own_replayed, *_shape_notes(own, plan.resize)]
     if plan.resize is not None:
         own = resize_own_photos(own, plan.resize, folder / RESIZED)
     rows = np.union1d(h1_rows, h2_rows)
@@ -136,6 +148,14 @@ def choose_samples(plan: Plan, folder: Path, on_bad: OnBad = "stop") -> Samples:
         skipped=(*skipped, *photos.skipped),
         notes=(*notes, *_size_notes(everything[h1_rows])),
     )
+
+
+def _check(plan: Plan) -> None:
+    if plan.h2_per_class > plan.per_class and plan.base_lists is None:
+        raise ValueError(
+            f"the second hypothesis takes {plan.h2_per_class} of the {plan.per_class} hands a class of the first; give "
+            f"--h2-per-class {plan.per_class} or fewer, or --per-class {plan.h2_per_class} or more."
+        )
 
 
 def parse_classes(text: str) -> tuple[int, ...]:
@@ -170,7 +190,14 @@ def assign(hands: Hands, source: str, name: str) -> tuple[Hands, list[str]]:
         raise ValueError(f"there is no {name} hand that can be used.")
     notes = []
     if source == "folder":
-        hands = by_folder(hands)
+        labels, hands = hands.gesture, by_folder(hands.replace(gesture=np.full(len(hands), UNKNOWN)))
+        unnamed = (hands.gesture == UNKNOWN) & (labels != UNKNOWN)
+        if unnamed.any():
+            hands = hands.replace(gesture=np.where(unnamed, labels, hands.gesture))
+            notes.append(
+                f"No folder names a class for {int(unnamed.sum()):,} of {len(hands):,} {name} hands, so their gestures "
+                "are those of their labels; folders are to be called c6, 6 or fist."
+            )
     elif source == "propose":
         hands = hands.replace(gesture=propose(hands).gesture)
         notes.append(
@@ -195,35 +222,62 @@ def _labeled(hands: Hands, source: str, lists: Path | None, name: str) -> tuple[
     return (hands, []) if lists is not None and source == "labels" else assign(hands, source, name)
 
 
-def _base_rows(hands: Hands, plan: Plan) -> tuple[Hands, Int64[np.ndarray, " m"], Int64[np.ndarray, " k"]]:
-    """Rows of the first and second hypothesis."""
-    if plan.h2_per_class > plan.per_class and plan.base_lists is None:
-        raise ValueError(
-            f"the second hypothesis takes {plan.h2_per_class} of the {plan.per_class} hands a class of the first; "
-            "take at most as many."
-        )
+def _base_rows(hands: Hands, plan: Plan) -> tuple[Hands, Int64[np.ndarray, " m"], Int64[np.ndarray, " k"], list[str]]:
+    """The hands with their gestures, rows of the first and second hypothesis, and what to know of them."""
     if plan.base_lists is None:
         rows = draw_balanced(hands, plan.per_class, plan.classes, plan.seed).rows
-        return hands, rows, first_of_each(hands, rows, plan.h2_per_class)
+        return hands, rows, first_of_each(hands, rows, plan.h2_per_class), []
     if not (plan.base_lists / H1_LISTS).is_dir():
-        hands, rows = replay(hands, plan.base_lists)
-        return hands, rows, first_of_each(hands, rows, plan.h2_per_class)
-    hands, rows = replay(hands, plan.base_lists / H1_LISTS)
-    hands, second = replay(hands, plan.base_lists / H2_LISTS)
-    beyond = second[~np.isin(second, rows)]
-    if len(beyond):
-        raise ValueError(
-            f"{plan.base_lists / H2_LISTS} names {hands.image[beyond[0]]}, which is not in {H1_LISTS}; "
-            "the second hypothesis compares hands of the first."
-        )
-    return hands, rows, second
+        hands, rows, notes = _replayed(hands, plan.base_lists, plan, "base")
+        return hands, rows, first_of_each(hands, rows, plan.h2_per_class), notes
+    first, second = (replayed_lines(hands, plan.base_lists / name) for name in (H1_LISTS, H2_LISTS))
+    for row, line in second.items():
+        if row not in first:
+            raise ValueError(
+                f"{plan.base_lists / H2_LISTS} names {hands.image[row]}, which is not in {H1_LISTS}; "
+                "the second hypothesis compares hands of the first."
+            )
+        if line.gesture != first[row].gesture:
+            raise ValueError(
+                f"{line.where} gives {line.image} the class {line.gesture} ({GESTURES[line.gesture]}), but "
+                f"{first[row].where} gave it {first[row].gesture} ({GESTURES[first[row].gesture]}); correct one of the "
+                "lists."
+            )
+    hands, rows, notes = _replayed(hands, plan.base_lists / H1_LISTS, plan, "base")
+    chosen = np.array([row for row in second if hands.gesture[row] in plan.classes], dtype=np.int64)
+    return hands, rows, chosen, notes
 
 
-def _own_rows(hands: Hands, plan: Plan) -> tuple[Hands, Int64[np.ndarray, " m"]]:
+def _own_rows(hands: Hands, plan: Plan) -> tuple[Hands, Int64[np.ndarray, " m"], list[str]]:
     if plan.own_lists is not None:
-        return replay(hands, plan.own_lists)
+        return _replayed(hands, plan.own_lists, plan, "own")
+    if not np.isin(hands.gesture, plan.classes).any():
+        counts = class_counts(hands)
+        raise ValueError(
+            f"no own hand shows one of the classes {_spelt(plan.classes)}; own photos show "
+            f"{', '.join(f'{row} {GESTURES[row]} ({counts[row]})' for row in np.flatnonzero(counts).tolist())}: name "
+            "some of these with --classes, or label photos of those that you want."
+        )
     most = plan.own_per_class or len(hands)
-    return hands, draw_balanced(hands, most, plan.classes, plan.seed, at_most=True).rows
+    return hands, draw_balanced(hands, most, plan.classes, plan.seed, at_most=True).rows, []
+
+
+def _replayed(hands: Hands, lists: Path, plan: Plan, name: str) -> tuple[Hands, Int64[np.ndarray, " m"], list[str]]:
+    """What lists record of the plan's classes, and a sentence on hands of others."""
+    hands, rows = replay(hands, lists)
+    kept = rows[np.isin(hands.gesture[rows], plan.classes)]
+    if not len(kept):
+        raise ValueError(
+            f"{lists} names no {name} hand of the classes {_spelt(plan.classes)}; it has "
+            f"{_spelt(np.unique(hands.gesture[rows]).tolist())}: name some of these with --classes."
+        )
+    beyond = len(rows) - len(kept)
+    told = f"Hands of {lists} that are not used, as they are of other classes than {_spelt(plan.classes)}: {beyond:,}."
+    return hands, kept, [told] if beyond else []
+
+
+def _spelt(classes: Sequence[int]) -> str:
+    return ", ".join(map(str, classes)) or "none"
 
 
 def _shape_notes(own: Hands, resize: int | None) -> list[str]:

@@ -14,6 +14,7 @@ from knuckle.hands import Hands
 from knuckle.metrics import Interval, RankCorrelation, error_sums, rank_correlation
 from knuckle.metrics.errors import relative_distances
 from knuckle.skeleton import GESTURES
+from knuckle.study.design import class_counts
 
 FEWEST: Final = 4
 """Gestures below which a line has no spread to speak of."""
@@ -103,9 +104,7 @@ def training_share(
     Raises:
         ValueError: the training set shows no gesture, or predictions and truth do not fit.
     """
-    total = int(counts.sum())
-    if total == 0:
-        raise ValueError("no hand of the training set has a gesture, so shares are not known; label some.")
+    total = _total(counts)
     nme = {name: _nme_of_classes(pred, true, classes) for name, (pred, true) in sets.items()}
     rows = tuple(
         ShareRow(gesture, int(counts[gesture]), counts[gesture] / total, {name: of[row] for name, of in nme.items()})
@@ -117,6 +116,23 @@ def training_share(
         if len(known) >= FEWEST:
             relations[name] = _relate([rows[row].share for row in known], [values[row] for row in known], seed)
     return TrainingShare(rows, relations)
+
+
+def training_counts(hands: Hands) -> Int64[np.ndarray, " 25"]:
+    """Hands of each gesture in a training set.
+
+    Raises:
+        ValueError: it shows no gesture.
+    """
+    counts = class_counts(hands)
+    _total(counts)
+    return counts
+
+
+def _total(counts: Int64[np.ndarray, " 25"]) -> int:
+    if not counts.any():
+        raise ValueError("no hand of the training set has a gesture, so shares are not known; label some.")
+    return int(counts.sum())
 
 
 def _nme_of_classes(pred: Hands, true: Hands, classes: Sequence[int]) -> list[float]:

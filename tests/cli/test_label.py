@@ -89,3 +89,15 @@ def test_broken_files_in_the_way_are_named_and_left_alone(place: Path, capsys: p
     assert "photos left out: 1" in captured.err
     assert "v0/0" in captured.err
     assert broken.read_text() == '{"shapes": ['
+
+
+def test_a_models_labels_without_a_mark_are_told_and_left_out(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    label("photos", "--boxes", "full")
+    for file in (place / "photos").rglob("*.json"):
+        content = json.loads(file.read_text())
+        del content["knuckle"], content["flags"]
+        file.write_text(json.dumps(content))
+    label("photos", "--checked", "labels.json", code=2)
+    error = capsys.readouterr().err
+    assert "6 photos have a model's labels without a mark, left out: tick 'checked'" in error
+    assert "no file with a hand was checked yet" in error

@@ -16,6 +16,7 @@ from knuckle.cli import main
 from knuckle.geometry import CropRule
 from knuckle.predict import Predictor
 from knuckle.predict.video import open_video
+from tests.label.worlds import move_a_point
 from tests.predict.centroid import Centroid, Glow, light_at, save_rgb
 from tests.predict.clips import write_clip
 
@@ -212,8 +213,60 @@ def test_where_a_photo_was_taken_reaches_no_output(place: Path) -> None:
     Image.fromarray(light_at((40, 30), (80, 60))).save(path, exif=exif)
     assert b"SECRET-PLACE" in path.read_bytes()
     predict("tagged", "--boxes", "full", "--draw", "drawn", "--out", "x.json", "--format", "coco")
-    for output in (place / "drawn" / "a.jpg", place / "x.json"):
+    predict("tagged", "--boxes", "full", "--out", "posed", "--format", "yolo")
+    outputs = [place / "drawn" / "a.jpg", place / "x.json", *place.glob("posed/**/*.*")]
+    assert place / "posed" / "images" / "tagged" / "a.jpg" in outputs
+    for output in outputs:
         assert b"SECRET-PLACE" not in output.read_bytes()
+
+
+def test_labels_that_nobody_has_checked_are_not_taken_for_a_persons(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    predict("photos", "--boxes", "full", "--out", "photos", "--format", "labelme")
+    content = json.loads((place / "photos" / "v0" / "0.json").read_text())
+    assert content["flags"] == {"checked": False}
+    assert (content["knuckle"]["model"], content["knuckle"]["measure"]) == ("m", "covariance")
+    assert main(["label", "photos", "--checked", "labels.json"]) == 2
+    assert "no file with a hand was checked yet" in capsys.readouterr().err
+    assert main(["label", "photos", "--suggest", "2"]) == 0, "what it says of its uncertainty can be used"
+
+
+def test_what_a_person_has_corrected_is_not_predicted_over(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    again = ("photos", "--boxes", "full", "--out", "photos", "--format", "labelme")
+    predict(*again)
+    files = sorted((place / "photos").rglob("*.json"))
+    moved, ticked, own, drawn, rest, _ = files
+    move_a_point(moved)
+    ticked.write_text(json.dumps(json.loads(ticked.read_text()) | {"flags": {"checked": True}}))
+    point = {"label": "wrist", "points": [[9, 8]], "shape_type": "point", "flags": {}}
+    box = point | {"label": "hand", "points": [[1, 2], [9, 8]], "shape_type": "rectangle"}
+    for file, shape in ((own, point), (drawn, box)):
+        file.write_text(json.dumps({"shapes": [shape], "imagePath": f"{file.stem}.png"}))
+    rest.write_text(json.dumps({"shapes": [], "imagePath": f"{rest.stem}.png"}))
+    before = {file: file.read_bytes() for file in files}
+    capsys.readouterr()
+    predict(*again)
+    assert "4 of 6 photos kept the labels that they had" in capsys.readouterr().err
+    assert [file for file in files if file.read_bytes() != before[file]] == [rest]
+    assert len(knuckle.read(rest)) == 1
+
+
+def test_a_run_that_begins_anew_says_what_it_throws_away(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (place / "x.csv.partial").write_text('{"model": "m"}\n{"image": "a"}\n{"image": "b"}\n')
+    capsys.readouterr()
+    predict("photos", "--boxes", "full", "--out", "x.csv")
+    assert "x.csv.partial of a run that did not end is begun anew: it held 2 photos" in capsys.readouterr().err
+    predict("photos", "--boxes", "full", "--out", "y.csv")
+    assert "begun anew" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("drawn", ["photos/v0/0.png", "out.mp4", "out.jpg"])
+def test_photos_are_drawn_into_a_folder(place: Path, drawn: str, capsys: pytest.CaptureFixture[str]) -> None:
+    predict("photos/v0/0.png", "--boxes", "full", "--draw", drawn, code=2)
+    assert f"--draw {drawn} is no folder" in capsys.readouterr().err
+    Path("odd.jpg").mkdir()
+    predict("photos/v0/0.png", "--boxes", "full", "--draw", "odd.jpg")
 
 
 def test_yolo_pose_is_a_folder_with_its_photos(place: Path) -> None:
@@ -295,11 +348,13 @@ def test_a_camera_runs_until_ctrl_c(
         (["photos", "--boxes", "full", "--out", "x.csv", "--smooth"], "--smooth and --seconds are for a video"),
         (["clip.avi", "--boxes", "full", "--out", "x", "--format", "labelme"], "labelme files lie beside photos"),
         (["clip.avi", "--boxes", "full", "--draw", "folder"], "drawn videos end in .mp4"),
+        (["clip.avi", "--boxes", "full", "--draw", "film.mp4"], "film.mp4 is a folder, and a drawn video is a file"),
         (["none.mp4", "--boxes", "full", "--out", "x.csv"], "there is no video none.mp4"),
     ],
 )
 def test_what_does_not_fit_together_is_told(
     clip: Path, arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    Path("film.mp4").mkdir()
     predict(*arguments, code=2)
     assert sentence in capsys.readouterr().err

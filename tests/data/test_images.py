@@ -65,6 +65,13 @@ def with_thumbnail(jpeg: bytes) -> bytes:
     return jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(segment) + 2) + segment + jpeg[2:]
 
 
+def with_scans(count: int) -> bytes:
+    """A progressive JPEG whose last scan comes again and again."""
+    jpeg = encoded(picture(), "JPEG", progressive=True)
+    start = jpeg.rindex(b"\xff\xda")
+    return jpeg[:start] + jpeg[start:-2] * count + b"\xff\xd9"
+
+
 def half(data: bytes) -> bytes:
     return data[: len(data) // 2]
 
@@ -79,6 +86,7 @@ READABLE: dict[str, tuple[Callable[[], bytes], float]] = {
     "progressive jpeg": (lambda: encoded(picture(), "JPEG", quality=95, progressive=True), 3),
     "cmyk jpeg": (lambda: encoded(Image.fromarray(picture()).convert("CMYK"), "JPEG", quality=95), 3),
     "jpeg followed by other data": (lambda: encoded(picture(), "JPEG", quality=95) + b"\0\xff\xda appended" * 9, 3),
+    "jpeg followed by many of the marks of a scan": (lambda: encoded(picture(), "JPEG") + b"\xff\xda" * 999, 5),
     "jpeg with a thumbnail": (lambda: with_thumbnail(encoded(picture(), "JPEG", quality=95)), 3),
     "png": (lambda: encoded(picture(), "PNG"), 0),
     "transparent png": (lambda: encoded(np.dstack([picture(), picture()[..., 0]]), "PNG"), 0),
@@ -170,7 +178,9 @@ BROKEN: dict[str, tuple[Callable[[], bytes], str]] = {
     "bmp wider than any decoder takes": (lambda: bmp_claiming(2_000_000, 10), "damaged"),
     "webp, half": (lambda: half(encoded(picture(), "WEBP")), "cut off"),
     "webp with damaged pixels": (lambda: encoded(picture(), "WEBP")[:30] + b"\xff" * 2000, "damaged"),
-    "gif": (lambda: encoded(picture(), "GIF"), "not a PNG, JPEG"),
+    "gif": (lambda: encoded(picture(), "GIF"), "not a PNG, JPEG, BMP or WebP image; save it as one of these"),
+    "tiff": (lambda: encoded(picture(), "TIFF"), "not a PNG, JPEG, BMP or WebP image; save it as one of these"),
+    "jpeg of a thousand scans": (lambda: with_scans(1000), "more than 100 scans"),
 }
 
 

@@ -73,3 +73,9 @@ def test_the_side_of_a_box_follows_from_the_rule() -> None:
     assert rule.box_side == pytest.approx(60 * rule.around_box(box).zoom)
     whole = CropRule(size=64, frame_padding=0.8, whole_image=True)
     assert whole.box_side == pytest.approx(160 * whole.around_frame((160, 120)).zoom)
+
+
+def test_no_entry_of_a_matrix_is_picked_by_two_gathers() -> None:
+    """NNCF joins such pairs wrongly when it quantises the graph; OpenVINO then refuses the file."""
+    traced = torch.jit.trace(probability_within, (torch.eye(2).expand(3, 21, 2, 2), torch.tensor(7.0)))  # type: ignore[no-untyped-call]
+    assert "aten::select" not in str(traced.graph)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
+import itertools
+import logging
 import re
 from pathlib import Path
 from typing import Any
@@ -14,9 +17,10 @@ from knuckle.cli import main
 from knuckle.export import Crops, export_openvino, export_verified, in_two, verify
 from knuckle.hands import Hands
 from knuckle.methods.weights import save_model
+from knuckle.predict.graph_engine import not_runnable
 from knuckle.predict.openvino_engine import load_openvino
 from knuckle.predict.torch_engine import TorchEngine
-from tests.export.models import SIZE, UNTAUGHT, calibration, noise_crops, stored
+from tests.export.models import SIZE, UNTAUGHT, calibration, noise_crops, stored, with_hand_head
 from tests.predict.centroid import light_at, save_rgb
 
 pytest.importorskip("openvino")
@@ -75,6 +79,40 @@ def test_int8(tmp_path: Path) -> None:
     assert len({name for name in quantised if name.startswith("/") and name.count("/") < 2}) <= 1, "the pixels alone"
     with pytest.raises(ValueError, match="ranges from crops of hands"):
         export_openvino(model, tmp_path / "n.xml", "int8")
+
+
+def test_int8_of_a_calibrated_model_with_a_hand_head(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As `light` is: everything that a graph can compute comes after the quantised layers, for any batch."""
+    pytest.importorskip("nncf")
+    model, crops = with_hand_head(stored("pyramid", calibration("covariance"), width=8)), noise_crops(6)
+    level = logging.getLogger("nncf").level
+    found = export_verified(model, tmp_path / "m.xml", crops, None, precision="int8", calibration=crops)
+    stated = np.array([(part.confidence, part.probability, part.covariance) for part in found], dtype=np.float64)
+    assert np.isfinite(stated).all()
+    assert all(part.median < 0.1 * SIZE for part in found)
+    engine = load_openvino(tmp_path / "m.xml").engine
+    shapes = {"calibrated_covariance_crop": (21, 2, 2), "confidence": (21,), "score": (), "left": ()}
+    for batch, flip_test in itertools.product((1, 2, 5), (False, True)):
+        outputs = engine.outputs(crops.pixels[:batch], flip_test)
+        assert {name: outputs[name].shape for name in shapes} == {name: (batch, *own) for name, own in shapes.items()}
+        assert np.isnan(outputs["confidence"][:, [UNTAUGHT, 11]]).all(), "never taught, never calibrated"
+        assert (np.isnan(outputs["confidence"]).sum(axis=1) == 2).all()
+    assert capsys.readouterr().out == "", "what NNCF does is no result"
+    assert logging.getLogger("nncf").level == level
+
+
+def test_a_file_that_openvino_refuses_is_told_by_its_own_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = "Exception from a.cpp:1:\nException from b.cpp:2:\nCheck 'c' failed at d.hpp:3:\nShapes differ.\n\n"
+
+    def refuse(candidate: Path) -> None:
+        raise not_runnable(candidate, "OpenVINO", RuntimeError(said))
+
+    monkeypatch.setattr(importlib.import_module("knuckle.export.verify"), "load_openvino", refuse)
+    with pytest.raises(RuntimeError) as refusal:
+        export_verified(stored("rle"), tmp_path / "mine.xml", noise_crops(2))
+    reason = "Check 'c' failed at d.hpp:3: Shapes differ"
+    assert str(refusal.value) == f"{tmp_path / 'mine.xml'} cannot be run by OpenVINO ({reason}); nothing was written."
+    assert not list(tmp_path.iterdir())
 
 
 def test_crops_to_calibrate_with_share_no_group_with_those_to_verify_on() -> None:

@@ -61,6 +61,8 @@ def test_whose_labels_a_file_holds(photos: Path) -> None:
     saved.write_text(json.dumps(content, indent=1, sort_keys=True))
     content = json.loads(own.read_text())
     del content["knuckle"], content["flags"]
+    for shape in content["shapes"]:
+        shape.pop("covariance", None)
     own.write_text(json.dumps(content))
     content = json.loads(boxed.read_text())
     content["shapes"] = [shape for shape in content["shapes"] if shape["shape_type"] == "rectangle"]
@@ -142,3 +144,31 @@ def test_checked_hands_have_no_numbers_of_a_model_and_scenes_stay_together(photo
         *(photos / "v0").glob("*.png"),
         *(photos / "v1").glob("*.png"),
     }
+
+
+def test_a_models_labels_without_a_mark_are_neither_checked_nor_replaced(photos: Path) -> None:
+    """Nobody knows whether a person has corrected them, as older files of knuckle predict have no mark."""
+    propose_all(photos)
+    file = photos / "v0" / "0.json"
+    content = json.loads(file.read_text())
+    del content["knuckle"], content["flags"]
+    file.write_text(json.dumps(content))
+    before = file.read_bytes()
+    sheet = sheets_of(photos)[0]
+    assert (sheet.state, sheet.proposal) == ("predicted", None)
+    assert propose(waiting(sheets_of(photos), "proposals"), glow(), "m", "full").photos == 5
+    assert file.read_bytes() == before
+    file.write_text(json.dumps(content | {"flags": {"checked": True}}))
+    assert sheets_of(photos)[0].state == "checked"
+
+
+def test_a_mark_without_an_uncertainty_is_a_proposal_all_the_same(photos: Path) -> None:
+    propose_all(photos)
+    file = photos / "v0" / "0.json"
+    content = json.loads(file.read_text())
+    del content["knuckle"]["measure"]
+    file.write_text(json.dumps(content))
+    sheet = sheets_of(photos)[0]
+    assert (sheet.state, sheet.proposal) == ("proposed", None)
+    move_a_point(file)
+    assert sheets_of(photos)[0].state == "checked"

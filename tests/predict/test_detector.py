@@ -83,14 +83,27 @@ def test_users_detectors_may_give_lists() -> None:
     [
         ([], "one pair of boxes and scores"),
         ([([[1, 2, 30, 40]], [0.5])] * 2, "one pair of boxes and scores"),
+        ([None], "one pair of boxes and scores"),
+        ([([[1, 2, 30, 40]], None)], "each of its 1 boxes a score"),
+        ([([[1, 2, 30, 40]], "sure")], "one pair of boxes and scores"),
         ([([[1, 2, 30, 40]], [])], "each of its 1 boxes a score"),
         ([([[1, 2, 30, 40]], [1.5])], "each of its 1 boxes a score from 0 to 1"),
         ([([[1, 2, 30, 40]], [np.nan])], "each of its 1 boxes a score from 0 to 1"),
         ([([[30, 2, 1, 40]], [0.5])], "a.png, detector, box 0 .* no area"),
         ([([[100, 2, 110, 40]], [0.5])], "outside"),
         ([([1, 2, 30, 40], [0.5])], "must have shape"),
+        ([([[1, 2, 1e30, 40]], [0.5])], "a.png, detector, box 0 .* far larger than its image"),
     ],
 )
 def test_what_a_detector_must_not_give_is_told(answer: Any, sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
         detect_in(IMAGE, Says(*answer), "a.png")
+
+
+def test_a_detector_that_gives_nothing_at_all_is_told() -> None:
+    class Silent:
+        def detect(self, images: Any) -> Any:
+            return None
+
+    with pytest.raises(ValueError, match=r"a\.png: a detector must give one pair .* got None"):
+        detect_in(IMAGE, Silent(), "a.png")

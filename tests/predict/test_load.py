@@ -50,9 +50,13 @@ def test_a_model_has_a_detector(tmp_path: Path) -> None:
     shipped = knuckle.load(tmp_path, device="cpu").detector
     assert isinstance(shipped, OnnxDetector)
     assert knuckle.load(tmp_path, device="cpu", detector=shipped).detector is shipped
-    (tmp_path / "no.onnx").touch()
-    with pytest.raises(ValueError, match=r"no.onnx cannot be run by onnxruntime"):
+    (tmp_path / "no.onnx").write_bytes(b"nothing")
+    with pytest.raises(ValueError, match=r"no.onnx cannot be run by onnxruntime \(.*\); export it again\.$"):
         knuckle.load(tmp_path, device="cpu", detector=tmp_path / "no.onnx")
+    with pytest.raises(ValueError, match=r"nope\.onnx is no file; check the path"):
+        knuckle.load(tmp_path, device="cpu", detector=tmp_path / "nope.onnx")
+    with pytest.raises(ValueError, match=r"an \.onnx file or an object with a method detect, got 5\."):
+        knuckle.load(tmp_path, device="cpu", detector=5)  # type: ignore[arg-type]
     [dark] = shipped.detect([np.zeros((48, 64, 3), np.uint8)])
     assert dark.box.shape == (0, 4), "nothing is seen in the dark"
 
@@ -87,6 +91,10 @@ REFUSALS: list[tuple[str, dict[str, Any], str]] = [
     ("broken.safetensors", {}, r"broken\.safetensors"),
     ("broken_freihand.pth", {}, r"broken_freihand\.pth"),
     ("broken.safetensors", {"preset": "rhd"}, "carries its own settings"),
+    ("", {}, "the name of the model is empty; give 'light'"),
+    ("light", {"engine": "onnx"}, "engine is one of onnxruntime, openvino, torch, got 'onnx'"),
+    ("light", {"threads": 0}, "threads must be at least 1, got 0"),
+    ("broken.safetensors", {"threads": 2}, "PyTorch runs broken.safetensors; set its own by torch.set_num_threads"),
     ("broken.safetensors", {"device": "abacus"}, "no device 'abacus'"),
     ("broken.safetensors", {"device": "cuda:77"}, "no device 'cuda:77'"),
 ]

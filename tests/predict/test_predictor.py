@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
 from knuckle.geometry import Alignment, CropRule
 from knuckle.hands import VISIBLE
@@ -199,10 +200,12 @@ REFUSALS: list[tuple[str, Any, Any, str]] = [
     ("no boxes", IMAGE, None, "no hand detector"),
     ("an unknown word", IMAGE, "whole", "must be \"full\" or numbers, got 'whole'"),
     ("a missing file", "nowhere.png", "full", "nowhere.png"),
-    ("float pixels", IMAGE / 255, "full", "image 0 must be .* dtype float64"),
-    ("grey pixels", IMAGE[..., 0], "full", r"image 0 must be .* shape \(30, 40\)"),
+    ("float pixels", IMAGE / 255, "full", r"image 0 must be .* dtype float64 .*; .* give image\.astype\(np\.uint8\)"),
+    ("grey pixels", IMAGE[..., 0], "full", r"image 0 must be .* shape \(30, 40\); .* three times"),
+    ("grey PIL image", Image.new("L", (4, 4)), "full", r'; give image\.convert\("RGB"\)'),
+    ("PIL image with opacity", Image.new("RGBA", (4, 4)), "full", r'; give image\.convert\("RGB"\)'),
     ("channels first", IMAGE.transpose(2, 0, 1), "full", r"shape \(3, 30, 40\)"),
-    ("RGBA", np.zeros((4, 4, 4), np.uint8), "full", r"shape \(4, 4, 4\)"),
+    ("RGBA", np.zeros((4, 4, 4), np.uint8), "full", r"shape \(4, 4, 4\); give the colours alone"),
     ("no pixels", np.zeros((0, 4, 3), np.uint8), "full", r"shape \(0, 4, 3\)"),
     ("None", None, "full", "NoneType"),
     ("the second of a list", [IMAGE, "missing.png"], "full", "missing.png"),
@@ -213,6 +216,7 @@ REFUSALS: list[tuple[str, Any, Any, str]] = [
     ("NaN", IMAGE, [*GOOD, [1, 2, np.nan, 4]], "image 0, box 1 .* finite"),
     ("zero width", [IMAGE, IMAGE], [GOOD, [[5, 5, 5, 9]]], "image 1, box 0 .* no area"),
     ("x1 after x2", IMAGE, [[9, 5, 5, 9]], "no area"),
+    ("beyond all measure", IMAGE, [[1, 2, 1e30, 4]], "image 0, box 0 .* far larger than its image of 40 x 30"),
     ("outside", IMAGE, [[100, 5, 120, 9]], "outside its image of 40 x 30"),
     ("too few arrays", [IMAGE, IMAGE], [GOOD], "2 arrays, one an image, got 1"),
     ("one array for two", [IMAGE, IMAGE], np.array([[5, 5, 20, 20.0]] * 2), r"image 0: boxes must have shape \(m, 4\)"),

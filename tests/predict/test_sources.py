@@ -52,6 +52,19 @@ def test_a_named_file_is_taken_whatever_its_suffix(tmp_path: Path) -> None:
     assert relative(find_images([tmp_path / "upload"]), tmp_path) == ["upload"]
 
 
+def test_a_link_that_leads_nowhere_is_found_so_that_it_is_counted(tmp_path: Path) -> None:
+    make(tmp_path, "a.jpg")
+    (tmp_path / "b.jpg").symlink_to(tmp_path / "gone.jpg")
+    (tmp_path / "c.jpg").mkdir()
+    assert relative(find_images([tmp_path]), tmp_path) == ["a.jpg", "b.jpg"]
+
+
+def test_a_folder_of_videos_says_how_they_are_given(tmp_path: Path) -> None:
+    make(tmp_path, "deep/a.MP4", "note.txt")
+    with pytest.raises(ValueError, match=r"holds videos and no image; give videos one by one\.$"):
+        find_images([tmp_path])
+
+
 def test_the_folder_of_drawings_is_left_out(tmp_path: Path) -> None:
     make(tmp_path, "a.jpg", "drawn/a.jpg")
     assert relative(find_images([tmp_path], leave_out=tmp_path / "drawn"), tmp_path) == ["a.jpg"]

@@ -10,8 +10,11 @@ import pytest
 
 import knuckle
 from knuckle.data.images import decode_image
+from knuckle.geometry import CropRule
+from knuckle.predict import Predictor
 from knuckle.serve.answer import about, find_hands
-from tests.label.worlds import glow
+from tests.label.worlds import glow, sheets_of
+from tests.predict.test_predictor import Doubting
 from tests.serve.visitors import photo
 
 
@@ -29,6 +32,24 @@ def test_the_numbers_are_the_predictors() -> None:
     np.testing.assert_allclose(yy, alone.covariance[0, :, 1, 1], atol=6e-4)
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     assert "covariance" not in find_hands(glow(sigma=False), photo(), "a.png", "full")["hands"][0]
+
+
+def test_a_side_comes_with_its_probability() -> None:
+    model = Predictor(Doubting(), CropRule(size=64))
+    (hand,) = find_hands(model, photo(), "a.png", "full")["hands"]
+    assert (hand["side"], hand["side_probability"], hand["score"]) == ("right", 0.75, 0.5)
+    assert "side_probability" not in find_hands(glow(), photo(), "a.png", "full")["hands"][0]
+
+
+def test_the_labelme_file_is_marked_as_a_models(tmp_path: Path) -> None:
+    content = find_hands(glow(), photo(), "a.png", "full", files=True, model="m")["files"]["labelme"]
+    assert content["knuckle"]["model"] == "m"
+    (tmp_path / "a.png").write_bytes(photo())
+    # As the page saves it: JavaScript writes 40.0 as 40.
+    (tmp_path / "a.json").write_text(json.dumps(content).replace(".0,", ",").replace(".0]", "]"))
+    (sheet,) = sheets_of(tmp_path)
+    assert sheet.state == "proposed"
+    assert sheet.proposal is not None
 
 
 def test_files_read_back(tmp_path: Path) -> None:

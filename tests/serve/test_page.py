@@ -119,7 +119,7 @@ def test_a_bad_file_is_a_sentence_and_the_good_one_beside_it_is_kept(browser: Br
         page.wait_for_selector("body[data-ready]")
         drop(page, {"notes.png": b"<b>no</b>", "good.png": photo(), "cut.png": photo()[:200]})
         expect(page.locator("#problem")).to_contain_text(
-            "notes.png is not a PNG, JPEG, BMP or WebP image.", timeout=60_000
+            "notes.png is not a PNG, JPEG, BMP or WebP image; save it as one of these.", timeout=60_000
         )
         expect(page.locator("#problem")).to_contain_text("cut.png is cut off")
         expect(page.locator("#count")).to_have_text("1 photo, 1 hand")

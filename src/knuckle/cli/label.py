@@ -133,6 +133,9 @@ def _write_checked(sheets: Sequence[Sheet], path: Path) -> None:
     kind = {".json": "coco", ".csv": "table"}.get(path.suffix.lower())
     if kind is None:
         raise ValueError(f"--checked {path} must end in .json or .csv.")
+    unmarked = sum(sheet.state == "predicted" for sheet in sheets)
+    if unmarked:
+        say(f"{unmarked} photos have a model's labels without a mark, left out: tick 'checked' where they are right.")
     used = [sheet for sheet in sheets if sheet.state == "checked"]
     hands = checked_hands(used, _scenes(used))
     for sentence in write(hands, path, "coco" if kind == "coco" else "table"):

@@ -152,6 +152,7 @@ def predict(
     if resume and output is not None and output.is_complete:
         say(f"{out} is complete already; delete it to predict again.")
         return
+    _check_drawn_folder(draw)
     images = _images(sources, image_list, draw)
     cluster = None if ray is None else Cluster(ray, workers, gpu=device is not None and device.startswith("cuda"))
     _predict_photos(
@@ -171,6 +172,17 @@ def _for_workers(model: str, options: dict[str, Any]) -> Callable[[], Predictor]
     if shipped or engine_of(Path(model)) != "torch":  # PyTorch's threads are as many as Ray tells it
         options = options | {"threads": 1}
     return partial(load, model if shipped else str(Path(model).absolute()), **options)
+
+
+def _check_drawn_folder(draw: Path | None) -> None:
+    """Photos are drawn into a folder, which is said before a model looks at any."""
+    from knuckle.formats.image_header import IMAGE_SUFFIXES
+    from knuckle.predict.video import is_video
+
+    if draw is None or draw.is_dir():
+        return
+    if draw.is_file() or is_video(draw.name) or draw.suffix.lower() in IMAGE_SUFFIXES:
+        raise ValueError(f"--draw {draw} is no folder, and pictures of photos go to one; name a folder.")
 
 
 def _images(sources: list[str], image_list: Path | None, draw: Path | None) -> list[Path]:
@@ -197,6 +209,7 @@ def _predict_photos(
 ) -> None:
     from knuckle.predict.boxes import match_boxes, read_boxes
     from knuckle.predict.files import picture_paths, predict_files
+    from knuckle.predict.journal import count_entries
     from knuckle.predict.on_ray import predict_files_on_ray
     from knuckle.predict.photos import FULL
 
@@ -211,6 +224,8 @@ def _predict_photos(
     if boxes is not None:
         places = FULL if boxes == FULL else match_boxes(images, read_boxes(Path(boxes)))
     predictor = load_model()  # with Ray, too: what is wrong with it is better said here than by every worker
+    if output is not None and not resume and (held := count_entries(output.journal)):
+        say(f"{output.journal} of a run that did not end is begun anew: it held {held:,} photos, which --resume keeps.")
     start = time.perf_counter()
     keep: dict[str, Any] = {"output": output, "pictures": pictures, "settings": settings, "resume": resume}
     try:

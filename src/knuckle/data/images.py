@@ -1,7 +1,9 @@
 """Reading an image file as upright RGB bytes, or refusing it with one sentence.
 
-JPEG, PNG, BMP and WebP. A file that lies about its size, was cut off, or is no image at all is
-refused before its pixels are decoded, so that a half-grey picture never reaches a network.
+JPEG, PNG, BMP and WebP. A file that lies about its size, lacks its end, or is no image at all is refused before its
+pixels are decoded. What else is wrong with it is noticed as far as its decoder raises it: damaged pixels of a PNG
+always, by its checksums, but not those of a JPEG whose end is in its place. libjpeg fills what is missing there with
+grey, and only its warning on stderr says so.
 """
 
 from __future__ import annotations
@@ -19,11 +21,18 @@ from knuckle.formats.image_header import header_size_wh, size_in
 MAX_PIXELS: Final = 100_000_000
 """Larger images are refused undecoded: a few kilobytes can claim to be gigabytes of pixels."""
 
+MAX_SCANS: Final = 100
+"""Every scan of a progressive JPEG goes over all of its pixels; cameras and editors write ten or so."""
+
 _JPEG: Final = b"\xff\xd8"
 _PNG: Final = b"\x89PNG\r\n\x1a\n"
 _JPEG_END: Final = b"\xff\xd9"
 _PNG_END: Final = b"IEND\xaeB`\x82"
 _START_OF_SCAN: Final = 0xDA
+
+
+_ANOTHER_KIND: Final = "is not a PNG, JPEG, BMP or WebP image."
+"""How the sentence of `knuckle.formats.image_header` on a file of no known kind ends."""
 
 
 class ImageError(ValueError):
@@ -63,7 +72,7 @@ def decode_image(data: bytes, name: str, most_pixels: int = MAX_PIXELS) -> UInt8
     try:
         size_wh = size_in(io.BytesIO(data), name)
     except ValueError as error:
-        raise ImageError(str(error)) from error
+        raise _refusal(error) from error
     _refuse_large(name, size_wh, most_pixels)
     return _decode(data, name)
 
@@ -71,6 +80,8 @@ def decode_image(data: bytes, name: str, most_pixels: int = MAX_PIXELS) -> UInt8
 def _decode(data: bytes, path: str) -> UInt8[np.ndarray, "h w 3"]:
     if not _is_whole(data):
         raise ImageError(f"{path} is cut off: the end of the image is missing; copy it again from its source.")
+    if data.startswith(_JPEG) and _scans(data) > MAX_SCANS:
+        raise ImageError(f"{path} has more than {MAX_SCANS} scans, which no camera writes; save it anew.")
     flags = cv2.IMREAD_COLOR if data.startswith(_JPEG) else cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
     if data.startswith(_PNG) and data[24] == 16:  # bits a sample, in the header chunk
         flags |= cv2.IMREAD_ANYDEPTH
@@ -98,9 +109,16 @@ def _checked_size(path: Path) -> tuple[int, int]:
     try:
         size_wh = header_size_wh(path)
     except ValueError as error:
-        raise ImageError(str(error)) from error
+        raise _refusal(error) from error
     _refuse_large(str(path), size_wh, MAX_PIXELS)
     return size_wh
+
+
+def _refusal(error: ValueError) -> ImageError:
+    """What a header shows, with what to do about an image of another kind, such as GIF, TIFF or HEIC."""
+    sentence = str(error)
+    another_kind = sentence.endswith(_ANOTHER_KIND)
+    return ImageError(sentence.removesuffix(".") + "; save it as one of these." if another_kind else sentence)
 
 
 def _refuse_large(name: str, size_wh: tuple[int, int], most_pixels: int) -> None:
@@ -133,3 +151,9 @@ def _start_of_scan(jpeg: bytes) -> int:
         is_fill_byte = marker == 0xFF
         position += 1 if is_fill_byte else 2 + int.from_bytes(jpeg[position + 2 : position + 4])
     return len(jpeg)
+
+
+def _scans(jpeg: bytes) -> int:
+    """How many scans a JPEG has: compressed pixels hold no such marker, and what follows the end does not count."""
+    start = _start_of_scan(jpeg)
+    return jpeg.count(bytes((0xFF, _START_OF_SCAN)), start, jpeg.find(_JPEG_END, start))

@@ -98,22 +98,31 @@ class Graph(nn.Module):
 
 def calibrate(found: dict[str, Tensor], box_side: Float[Tensor, ""], calibration: Calibration) -> dict[str, Tensor]:
     """`Calibration.apply` in crop pixels and float32."""
-    scale = torch.tensor([math.nan if value is None else value for value in calibration.scale])[:, None, None]
+    scale = torch.tensor([1.0 if value is None else value for value in calibration.scale])[:, None, None]
     if calibration.source == "box":
-        missing = found["xy_crop"].isnan().any(dim=-1)[..., None, None]
-        covariance = (box_side.square() * torch.eye(2) * scale).masked_fill(missing, torch.nan)
+        unknown = found["xy_crop"].isnan().any(dim=-1)[..., None, None]
+        covariance = (box_side.square() * torch.eye(2) * scale).masked_fill(unknown, torch.nan)
     else:
         covariance = found["covariance_crop"] * scale
+    if None in calibration.scale:
+        # Masked, not multiplied by NaN, which OpenVINO loses on the way to confidence in graphs with int8 layers.
+        unfitted = torch.tensor([value is None for value in calibration.scale])
+        covariance = covariance.masked_fill(unfitted[:, None, None], torch.nan)
     disc = probability_within(covariance, CLOSE * box_side)
     # Said once more, as not every run-time's clamp hands NaN on.
-    confidence = interpolate(disc, calibration).masked_fill(covariance[..., 0, 0].isnan(), torch.nan)
+    missing = covariance.flatten(-2).sum(dim=-1).isnan()
+    confidence = interpolate(disc, calibration).masked_fill(missing, torch.nan)
     return {"calibrated_covariance_crop": covariance, "confidence": confidence}
 
 
 def probability_within(covariance: Float[Tensor, "B 21 2 2"], radius: Float[Tensor, ""]) -> Float[Tensor, "B 21"]:
-    """As `metrics.gaussian.probability_within`."""
-    xx, yy = covariance[..., 0, 0], covariance[..., 1, 1]
-    xy = (covariance[..., 0, 1] + covariance[..., 1, 0]) / 2
+    """As `metrics.gaussian.probability_within`.
+
+    Entries are cut out of the flattened matrix and not picked by number: two picks in a row become two gathers, which
+    NNCF joins wrongly when it quantises the graph.
+    """
+    xx, xy, yx, yy = (covariance.flatten(-2)[..., n : n + 1].sum(dim=-1) for n in range(4))
+    xy = (xy + yx) / 2
     middle, spread = (xx + yy) / 2, (((xx - yy) / 2).square() + xy.square()).sqrt()
     turn = torch.cos((torch.arange(ANGLES) + 0.5) * (math.pi / ANGLES))
     variance = (middle[..., None] + spread[..., None] * turn).clamp(min=torch.finfo(torch.float32).tiny)

@@ -8,7 +8,11 @@ in 256 would be a step of the coordinates.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import logging
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -100,11 +104,27 @@ def _quantised(graph: Model, crops: UInt8[np.ndarray, "n S S 3"], box_side: floa
         values = {"crops": crops[row : row + 1], "flip_test": np.array(False), "box_side": np.float32(box_side)}
         return {name: value for name, value in values.items() if name in inputs}
 
-    quantised: Model = nncf.quantize(
-        graph,
-        nncf.Dataset(list(range(len(crops))), feed),
-        preset=nncf.QuantizationPreset.MIXED,
-        subset_size=len(crops),
-        ignored_scope=nncf.IgnoredScope(names=exact, validate=False),
-    )
+    with _quiet():
+        quantised: Model = nncf.quantize(
+            graph,
+            nncf.Dataset(list(range(len(crops))), feed),
+            preset=nncf.QuantizationPreset.MIXED,
+            subset_size=len(crops),
+            ignored_scope=nncf.IgnoredScope(names=exact, validate=False),
+        )
     return quantised
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """NNCF names every operation that it leaves alone, and all that it says goes to stdout: here its progress goes to
+    stderr, and of its log warnings alone.
+    """
+    logger = logging.getLogger("nncf")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        logger.setLevel(level)

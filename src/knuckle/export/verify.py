@@ -24,7 +24,7 @@ from knuckle.geometry import CropRule, frame_box
 from knuckle.hands import Hands
 from knuckle.metrics.errors import pck
 from knuckle.predict.engine import Engine
-from knuckle.predict.graph_engine import GraphModel
+from knuckle.predict.graph_engine import AGAIN, GraphModel
 from knuckle.predict.load import StoredModel
 from knuckle.predict.onnx_engine import load_onnx
 from knuckle.predict.openvino_engine import load_openvino
@@ -151,16 +151,15 @@ def export_verified(
 
     Raises:
         ValueError: as `export_onnx` and `export_openvino`.
-        RuntimeError: the file's keypoints differ by more.
+        RuntimeError: the file's keypoints differ by more, or its run-time refuses it.
     """
     with TemporaryDirectory() as folder:
         candidate = Path(folder) / path.name
         if path.suffix == SUFFIX:
             export_openvino(model, candidate, precision, None if calibration is None else calibration.pixels)
-            exported = load_openvino(candidate)
         else:
             export_onnx(model, candidate)
-            exported = load_onnx(candidate, "cpu")
+        exported = _load(candidate, path)
         found = verify(TorchEngine(model.method), exported, crops)
         worst = max(part.largest for part in found)
         if limit is not None and not worst <= limit:
@@ -172,6 +171,15 @@ def export_verified(
             with replacing(path.with_name(file.name)) as temporary:
                 temporary.write_bytes(file.read_bytes())
     return found
+
+
+def _load(candidate: Path, path: Path) -> GraphModel:
+    """The file that was made in passing, and is to be called `path`."""
+    try:
+        return load_openvino(candidate) if path.suffix == SUFFIX else load_onnx(candidate, "cpu")
+    except ValueError as error:
+        said = str(error).replace(str(candidate), str(path)).removesuffix(AGAIN)
+        raise RuntimeError(f"{said}; nothing was written.") from error
 
 
 def verify(reference: Engine, exported: GraphModel, crops: Crops) -> tuple[Verification, Verification]:

@@ -100,10 +100,10 @@ def _jpeg_size(stream: BinaryIO) -> tuple[int, int]:
             return (height, width) if orientation in _QUARTER_TURNS else (width, height)
         segment = stream.read(length - 2) if length > 2 else b""
         if marker == 0xE1 and segment.startswith(b"Exif\0\0"):
-            orientation = _orientation(segment[6:])
+            orientation = orientation_of(segment[6:])
 
 
-def _orientation(tiff: bytes) -> int:
+def orientation_of(tiff: bytes) -> int:
     """The orientation in an EXIF block, 1 (upright) where it names none or is damaged."""
     order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
     if order is None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import posixpath
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import count, islice
 from pathlib import Path
 from typing import Final
@@ -35,9 +35,12 @@ from knuckle.formats.labelme_shapes import (
     HAND_LABEL,
     HandShapes,
     Record,
+    State,
     hands_of_file,
     numbered_labels,
     read_file,
+    state_of,
+    with_mark,
 )
 from knuckle.formats.problems import Problems
 from knuckle.formats.records import (
@@ -55,6 +58,8 @@ from knuckle.formats.records import (
 from knuckle.hands import OCCLUDED, PER_HAND, UNKNOWN, VISIBLE, Hands, keypoint_extent
 from knuckle.skeleton import GESTURES, JOINT_NAMES, NUM_JOINTS
 
+REPLACEABLE: Final[tuple[State, ...]] = ("empty", "proposed")
+"""States of a file into which a model's hands may go unasked."""
 LABELME_VERSION: Final = "5.8.1"
 OCCLUDED_FLAG: Final = "occluded"
 _SNIFFED_FILES: Final = 20
@@ -193,15 +198,21 @@ def _per_joint(hand: HandShapes, key: str, length: int) -> Float64[np.ndarray, "
     return values if length > 1 else values[:, 0]
 
 
-def write_labelme(hands: Hands, path: Path) -> list[str]:
+def write_labelme(hands: Hands, path: Path, mark: Callable[[Hands], Record] | None = None) -> list[str]:
     """Write one Labelme file an image into a folder, beside or into the files that are there.
 
     An image whose file is there already keeps its foreign shapes, flags and unknown keys; where the
     number of hands is the same, each hand keeps its `group_id` and its shapes' labels and keys, too.
     New files are named after their image.
 
+    Args:
+        hands: of any number of images.
+        path: the folder.
+        mark: of a model's hands, what the mark of an image's file says of them (`labelme_shapes.with_mark`). Files
+            whose labels are a person's, or may be, then stay as they are.
+
     Returns:
-        One sentence for each thing that the format cannot hold.
+        One sentence for each thing that the format cannot hold, and on files that stayed as they are.
 
     Raises:
         ValueError: a file in the way is no Labelme file, or one cannot be written.
@@ -218,10 +229,26 @@ def write_labelme(hands: Hands, path: Path) -> list[str]:
     rows_of: dict[str, list[int]] = {}
     for row, name in enumerate(hands.image.tolist()):
         rows_of.setdefault(name, []).append(row)
+    kept = []
     for name, rows in rows_of.items():
         content = existing[name][1] if name in existing else new_content(name, files[name].relative_to(path))
-        write_content(files[name], with_hands(content, hands[rows], start))
+        if mark is not None and state_of(content, start) not in REPLACEABLE:
+            kept.append(files[name])
+            continue
+        filled = with_hands(content, hands[rows], start)
+        write_content(files[name], filled if mark is None else with_mark(filled, mark(hands[rows])))
+    lost += _kept(kept, len(rows_of))
     return lost + _lost(hands, [files[name].relative_to(path).as_posix() for name in hands.image.tolist()])
+
+
+def _kept(files: list[Path], of: int) -> list[str]:
+    """A sentence on files that a model's hands did not go into."""
+    if not files:
+        return []
+    return [
+        f"{len(files)} of {of} photos kept the labels that they had, which are a person's or bear no mark of knuckle "
+        f"({files[0]}); to replace them, delete their files or run knuckle label --overwrite."
+    ]
 
 
 def files_by_image(folder: Path) -> dict[str, tuple[Path, Record]]:

@@ -2,14 +2,21 @@
 
 A hand is up to 21 `point` shapes that share a `group_id`, and a `rectangle` labelled "hand" with
 the same one. Everything else in a file is foreign: it is neither read nor touched.
+
+Labels that a model made carry a mark that Labelme keeps: the key `knuckle` of the file, with a digest of the shapes as
+they were proposed, and the image flag `checked`, which Labelme shows as a box to tick.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
+
+import numpy as np
 
 from knuckle.formats.joints import joint_of_name, number_of_label
 from knuckle.formats.problems import read_json
@@ -19,6 +26,16 @@ from knuckle.skeleton import JOINT_NAMES, NUM_JOINTS
 Record = dict[str, Any]
 
 HAND_LABEL: Final = "hand"
+
+MARK: Final = "knuckle"
+CHECKED: Final = "checked"
+
+PREDICTED: Final = ("covariance", "confidence", "score", "side_probability")
+"""Keys of shapes that only a model fills."""
+
+State = Literal["empty", "boxes", "proposed", "predicted", "checked"]
+"""No hand yet; hands that have a box and no point; a model's labels that nobody has touched; a model's labels without
+a mark, of which nobody knows whether somebody has; a person's labels."""
 
 
 @dataclass
@@ -130,3 +147,52 @@ def _settle_lone_boxes(hands: dict[Any, HandShapes], lone: list[HandShapes], wro
         lone.clear()
     elif lone:
         only.rectangle = lone.pop().rectangle
+
+
+def with_mark(content: Record, mark: Mapping[str, Any]) -> Record:
+    """The same file, its labels marked as a model's that nobody has checked.
+
+    Args:
+        content: with the model's hands in it.
+        mark: what the mark says beside the digest, as JSON can hold it.
+    """
+    flags = content.get("flags")
+    unticked = {**(flags if isinstance(flags, dict) else {}), CHECKED: False}
+    return content | {"flags": unticked, MARK: {**mark, "shapes": _digest(content)}}
+
+
+def state_of(content: Record, start: int) -> State:
+    """Whose labels a file holds: a person's where the box is ticked, where a shape is not as it was proposed, and where
+    there are labels without a mark and without a model's numbers.
+
+    Args:
+        content: what the file says.
+        start: what numbered labels count from.
+    """
+    flags, mark = content.get("flags"), content.get(MARK)
+    if isinstance(flags, dict) and flags.get(CHECKED) is True:
+        return "checked"
+    if isinstance(mark, dict):
+        return "proposed" if mark.get("shapes") == _digest(content) else "checked"
+    ours = [shape for shape in content["shapes"] if is_ours(shape, start)]
+    if any(shape.get(key) is not None for shape in ours for key in PREDICTED):
+        return "predicted"
+    if any(_is_point(shape) for shape in ours):
+        return "checked"
+    return "boxes" if ours else "empty"
+
+
+def _digest(content: Record) -> str:
+    """Of what a person would change: which shapes there are, what they are called and where they lie."""
+    shapes = sorted(json.dumps(_place(shape), sort_keys=True) for shape in content["shapes"])
+    return hashlib.blake2b("\n".join(shapes).encode(), digest_size=8).hexdigest()
+
+
+def _place(shape: Record) -> list[Any]:
+    points = shape.get("points")
+    try:
+        # Labelme writes points as it read them; other programs may round them.
+        places = np.round(np.array(points, dtype=np.float64), 2).tolist()
+    except (TypeError, ValueError):
+        places = points
+    return [shape.get("label"), shape.get("group_id"), places, shape.get("flags")]

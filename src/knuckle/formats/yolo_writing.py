@@ -1,9 +1,11 @@
-"""Writing YOLO-pose folders: images are copied beside their labels, so that the folder stands alone."""
+"""Writing YOLO-pose folders: images are copied beside their labels, so that the folder stands alone.
+
+Copies have the pixels and the orientation of their images, and say no more of where they were taken.
+"""
 
 from __future__ import annotations
 
 import posixpath
-import shutil
 from pathlib import Path
 from typing import Final
 
@@ -12,6 +14,7 @@ from jaxtyping import Float32, Float64, UInt8
 
 from knuckle.formats.files import boxes_with_area, count_of, images_relative_to, replacing, write_text
 from knuckle.formats.image_header import IMAGE_SUFFIXES, header_size_wh
+from knuckle.formats.metadata import without_metadata
 from knuckle.hands import OPTIONAL_COLUMNS, UNKNOWN, Hands, group_number, keypoint_extent
 from knuckle.skeleton import NUM_JOINTS
 
@@ -154,7 +157,7 @@ def _copy(source: Path, target: Path) -> None:
     if target.exists() and target.samefile(source):
         return
     with replacing(target) as temporary:
-        shutil.copyfile(source, temporary)
+        temporary.write_bytes(without_metadata(source.read_bytes()))
 
 
 def _lost_columns(hands: Hands, names: dict[str, str]) -> list[str]:

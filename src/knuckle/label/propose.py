@@ -17,7 +17,7 @@ from knuckle.label.uncertainty import uncertainties
 from knuckle.predict import Predictor
 
 Redo = Literal["nothing", "proposals", "everything"]
-"""Which files with labels get new ones: none, proposals that nobody has touched, or a person's labels, too."""
+"""Which files with labels get new ones: none, marked proposals that nobody has touched, or all, a person's, too."""
 
 Boxes = Mapping[Path, Float32[np.ndarray, "m 4"]] | Literal["full"] | None
 

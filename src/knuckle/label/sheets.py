@@ -1,18 +1,15 @@
 """The Labelme file of each photo of a folder, and whether its labels are a model's proposal or a person's work.
 
-A proposal carries a mark that Labelme keeps: the key `knuckle` of the file, with a digest of the shapes as they
-were proposed, and the image flag `checked`, which Labelme shows as a box to tick. A file counts as checked when
-the box is ticked, when a shape differs from the proposal, or when it has labels and no mark.
+A proposal carries a mark that Labelme keeps (`knuckle.formats.labelme_shapes`). A file counts as checked when the box
+is ticked, when a shape differs from the proposal, or when it has labels that bear no sign of a model.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 from jaxtyping import Float32
@@ -26,19 +23,11 @@ from knuckle.formats.labelme import (
     with_hands,
     write_content,
 )
-from knuckle.formats.labelme_shapes import Record, numbered_labels
+from knuckle.formats.labelme_shapes import MARK, Record, State, numbered_labels, state_of, with_mark
 from knuckle.formats.problems import Problems
 from knuckle.hands import Hands
 from knuckle.predict.files import name_from
-
-MARK: Final = "knuckle"
-CHECKED: Final = "checked"
-
-Measure = Literal["confidence", "covariance", "mirror"]
-"""What an uncertainty was measured by; `knuckle.label.uncertainty` defines each."""
-
-State = Literal["empty", "boxes", "proposed", "checked"]
-"""No hand yet; hands that have a box and no point; a proposal nobody has touched; a person's labels."""
+from knuckle.predict.proposals import Measure
 
 
 @dataclass(frozen=True)
@@ -69,7 +58,7 @@ class Sheet:
         content: what is in the file, or what a new one begins with.
         state: whose labels these are.
         hands: what can be read from the file.
-        proposal: what the mark says, where the labels are a proposal.
+        proposal: what the mark says, where the labels are a proposal and it says how certain the model was.
         start: what numbered labels count from.
     """
 
@@ -93,17 +82,13 @@ class Sheet:
         Raises:
             ValueError: the file cannot be written.
         """
-        flags = self.content.get("flags")
-        content = self.content | {"flags": {**(flags if isinstance(flags, dict) else {}), CHECKED: False}}
-        content = with_hands(content, hands, self.start)
         mark = {
             "model": proposal.model,
             "measure": proposal.measure,
             "uncertainty": round(proposal.uncertainty, 6),
             "hand": proposal.hand,
-            "shapes": _digest(content),
         }
-        write_content(self.file, content | {MARK: mark})
+        write_content(self.file, with_mark(with_hands(self.content, hands, self.start), mark))
 
 
 def read_sheets(folder: Path, images: Sequence[Path]) -> tuple[list[Sheet], list[str]]:
@@ -135,49 +120,17 @@ def _sheet(folder: Path, image: Path, name: str, existing: Mapping[str, tuple[Pa
         return Sheet(image, name, file, content, "empty", Hands.empty(), None, start)
     file, content = existing[name]
     hands = read_labelme(file, None, Problems("stop"))
-    proposal = _proposal(content, len(hands))
-    return Sheet(image, name, file, content, _state(content, hands, proposal), hands, proposal, start)
-
-
-def _state(content: Record, hands: Hands, proposal: Proposal | None) -> State:
-    if proposal is not None:
-        return "proposed"
-    if _is_marked(content) or hands.labeled.any():
-        return "checked"
-    return "boxes" if len(hands) else "empty"
-
-
-def _is_marked(content: Record) -> bool:
-    """Whether a proposal was made here, or somebody ticked the box without one."""
-    flags = content.get("flags")
-    return isinstance(content.get(MARK), dict) or (isinstance(flags, dict) and flags.get(CHECKED) is True)
+    state = state_of(content, start)
+    proposal = _proposal(content, len(hands)) if state == "proposed" else None
+    return Sheet(image, name, file, content, state, hands, proposal, start)
 
 
 def _proposal(content: Record, hands: int) -> Proposal | None:
-    """What the mark says; None where there is none, or a person has changed or confirmed the labels."""
-    mark, flags = content.get(MARK), content.get("flags")
-    if not isinstance(mark, dict) or (isinstance(flags, dict) and flags.get(CHECKED) is True):
-        return None
-    measure: Any = mark.get("measure")
-    uncertainty, hand = mark.get("uncertainty"), mark.get("hand")
+    """What the mark says; None where it says nothing of how certain the model was."""
+    mark: Any = content[MARK]
+    measure, uncertainty, hand = mark.get("measure"), mark.get("uncertainty"), mark.get("hand")
     if measure not in get_args(Measure) or not isinstance(uncertainty, int | float):
         return None
-    if not isinstance(hand, int) or not 0 <= hand < hands or mark.get("shapes") != _digest(content):
+    if not isinstance(hand, int) or not 0 <= hand < hands:
         return None
     return Proposal(str(mark.get("model")), measure, uncertainty, hand)
-
-
-def _digest(content: Record) -> str:
-    """Of what a person would change: which shapes there are, what they are called and where they lie."""
-    shapes = sorted(json.dumps(_place(shape), sort_keys=True) for shape in content["shapes"])
-    return hashlib.blake2b("\n".join(shapes).encode(), digest_size=8).hexdigest()
-
-
-def _place(shape: Record) -> list[Any]:
-    points = shape.get("points")
-    try:
-        # Labelme writes points as it read them; other programs may round them.
-        places = np.round(np.array(points, dtype=np.float64), 2).tolist()
-    except (TypeError, ValueError):
-        places = points
-    return [shape.get("label"), shape.get("group_id"), places, shape.get("flags")]

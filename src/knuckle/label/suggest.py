@@ -17,7 +17,8 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from knuckle.hands import UNKNOWN, Hands
-from knuckle.label.sheets import Measure, Sheet
+from knuckle.label.sheets import Sheet
+from knuckle.predict.proposals import Measure
 from knuckle.skeleton import GESTURES
 from knuckle.study.classify import propose
 

@@ -15,9 +15,9 @@ import numpy as np
 from jaxtyping import Float64, UInt8
 
 from knuckle.geometry import mirror_boxes, mirror_image
-from knuckle.hands import Hands, keypoint_extent
-from knuckle.label.sheets import Measure
+from knuckle.hands import Hands
 from knuckle.predict import Predictor
+from knuckle.predict.proposals import Measure, longer_side, stated_uncertainty
 
 
 def uncertainties(
@@ -31,18 +31,10 @@ def uncertainties(
         predictor: the model.
         whole: it looked at the whole frame rather than into boxes.
     """
-    if hands.confidence is not None:
-        return "confidence", 1.0 - np.nanmean(hands.confidence.astype(np.float64), axis=1)
-    if hands.covariance is not None:
-        variance = np.trace(hands.covariance.astype(np.float64), axis1=2, axis2=3)
-        return "covariance", np.sqrt(np.nanmean(variance, axis=1)) / _side(hands)
+    stated = stated_uncertainty(hands)
+    if stated is not None:
+        return stated
     places = "full" if whole else mirror_boxes(hands.box, image.shape[1])
     again = predictor.predict(mirror_image(image), places)
     squared = ((again.mirrored().xy.astype(np.float64) - hands.xy) ** 2).sum(axis=2)
-    return "mirror", np.sqrt(np.nanmean(squared, axis=1)) / _side(hands)
-
-
-def _side(hands: Hands) -> Float64[np.ndarray, " m"]:
-    """The longer side of each hand's keypoints in pixels, one at least."""
-    extent = keypoint_extent(hands.xy).astype(np.float64)
-    return np.asarray(np.maximum(extent[:, 2:] - extent[:, :2], 1.0).max(axis=1))
+    return "mirror", np.sqrt(np.nanmean(squared, axis=1)) / longer_side(hands)

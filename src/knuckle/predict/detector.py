@@ -20,6 +20,7 @@ from jaxtyping import Float32, Int64, UInt8
 
 from knuckle.geometry import Crop
 from knuckle.metrics.matching import box_iou
+from knuckle.predict.graph_engine import check_size, not_runnable
 from knuckle.predict.onnx_session import ERRORS_ALONE, session_options
 from knuckle.predict.photos import check_boxes
 
@@ -86,11 +87,12 @@ class OnnxDetector:
             raise ValueError(
                 f"a detector needs a score from 0 to 1 and at least one hand, got {least_score}, {most} and {threads}."
             )
+        check_size(Path(path))
         options = session_options(threads, ERRORS_ALONE)
         try:
             self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's own types share no base but this
-            raise ValueError(f"{path} cannot be run by onnxruntime ({str(error).splitlines()[0]}).") from error
+            raise not_runnable(Path(path), "onnxruntime", error) from error
         self.metadata = _metadata(Path(path), self._session.get_modelmeta().custom_metadata_map)
         self.side = int(self.metadata["side"])
         self.least_score = float(self.metadata["least_score"] if least_score is None else least_score)
@@ -126,10 +128,14 @@ def detect_in(image: UInt8[np.ndarray, "h w 3"], detector: Detector, where: str)
             without area or outside the image.
     """
     found = detector.detect([image])
-    if len(found) != 1 or len(found[0]) != 2:
-        raise ValueError(f"{where}: a detector must give one pair of boxes and scores for one image, got {found!r}.")
-    box = check_boxes(found[0][0], (image.shape[1], image.shape[0]), f"{where}, detector")
-    score = np.asarray(found[0][1], dtype=np.float32)
+    try:
+        ((boxes, scores),) = found
+        score = np.asarray(scores, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{where}: a detector must give one pair of boxes and scores for one image, got {found!r}."
+        ) from error
+    box = check_boxes(boxes, (image.shape[1], image.shape[0]), f"{where}, detector")
     if score.shape != (len(box),) or not ((score >= 0) & (score <= 1)).all():
         raise ValueError(
             f"{where}: a detector must give each of its {len(box)} boxes a score from 0 to 1, got {score}."

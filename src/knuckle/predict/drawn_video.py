@@ -26,12 +26,14 @@ class DrawnVideo:
         rate: frames a second.
 
     Raises:
-        ValueError: the suffix is unknown or the file cannot be written.
+        ValueError: the suffix is unknown, or the path is a folder's.
     """
 
     def __init__(self, path: Path, rate: float) -> None:
         if path.suffix.lower() not in CODES:
             raise ValueError(f"{path} cannot be written: drawn videos end in {', '.join(CODES)}.")
+        if path.is_dir():
+            raise ValueError(f"{path} is a folder, and a drawn video is a file; give it another name.")
         self._path, self._rate = path, rate
         self._part = path.with_name(f".{path.stem}.part{path.suffix}")
         self._writer: cv2.VideoWriter | None = None

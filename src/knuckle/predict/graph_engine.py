@@ -28,8 +28,15 @@ FILE_VERSION: Final = 1
 
 METADATA_KEY: Final = "knuckle"
 
+AGAIN: Final = "; export it again."
+"""How the sentence on a file that cannot be run ends."""
+
 MOST_BYTES: Final = 2 << 30
 """Protocol buffers, of which ONNX files are made, end there; larger files are refused unread."""
+
+
+LONGEST_REASON: Final = 300
+"""Letters of what a run-time says about a file that it refuses."""
 
 
 class GraphEngine(Engine):
@@ -121,8 +128,19 @@ def check_size(path: Path) -> None:
 
 def not_runnable(path: Path, run_time: str, error: Exception) -> ValueError:
     """What to raise where a run-time refuses a file."""
-    said = " ".join((str(error).strip().splitlines() or [type(error).__name__])[0].split()).rstrip(".")
-    return ValueError(f"{path} cannot be run by {run_time} ({said[:200]}); export it again.")
+    return ValueError(f"{path} cannot be run by {run_time} ({reason_of(error)}){AGAIN}")
+
+
+def reason_of(error: Exception) -> str:
+    """What a run-time's error says, on one line: the check that failed and what came of it, else how it begins.
+
+    OpenVINO's errors begin with where in its sources they were raised, a line for each place that handed them on.
+    """
+    lines = [" ".join(line.split()) for line in str(error).splitlines()]
+    telling = [line for line in lines if line and not line.startswith("Exception from")]
+    checks = [line for line in telling if line.startswith("Check ")]
+    told = [*checks[-1:], telling[-1]] if checks else telling[:1]
+    return " ".join(dict.fromkeys(told)).rstrip(".")[:LONGEST_REASON] or type(error).__name__
 
 
 def _damaged(path: Path, error: Exception | str) -> ValueError:

@@ -187,13 +187,31 @@ def _cut_to_whole_lines(path: Path) -> bool:
     return whole > 0
 
 
-def _check_settings(path: Path, settings: Mapping[str, Any]) -> None:
+def count_entries(path: Path) -> int:
+    """How many images a journal that may lie there knows; 0 where there is none."""
+    try:
+        with path.open("rb") as stream:
+            return max(sum(1 for _ in stream) - 1, 0)
+    except OSError:
+        return 0
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """The settings that a journal began with.
+
+    Raises:
+        ValueError: its first line holds none.
+    """
     with path.open(encoding="utf-8") as stream:
         first = stream.readline()
     try:
-        before = json.loads(first)
-    except json.JSONDecodeError as error:
+        return dict(json.loads(first))
+    except (TypeError, ValueError) as error:
         raise ValueError(f"{path}:1 is not the beginning of a journal; delete the file to begin anew.") from error
+
+
+def _check_settings(path: Path, settings: Mapping[str, Any]) -> None:
+    before = read_settings(path)
     for name, value in json.loads(json.dumps(settings)).items():
         if before.get(name) != value:
             raise ValueError(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from os import PathLike
+from os import PathLike, fspath
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, get_args
 
 from knuckle.devices import torch_device
 from knuckle.predict.detector import Detector, OnnxDetector, shipped_detector
@@ -34,7 +34,7 @@ _LOADABLE = (
     "'light' or 'accurate', a run folder of knuckle train, a .safetensors, .onnx or .xml file of knuckle, or an MMPose "
     ".pth file"
 )
-_TRAINED = "a run folder of knuckle train, a .safetensors file or an MMPose .pth file"
+_TRAINED = "'light' or 'accurate', a run folder of knuckle train, a .safetensors file or an MMPose .pth file"
 
 
 def load(
@@ -72,12 +72,16 @@ def load(
         ValueError: there is nothing of that name that can be loaded, or no such device.
         ImportError: what runs the file is not installed; ONNX files need the base install alone.
     """
+    if engine not in (None, *get_args(EngineName)):
+        raise ValueError(f"engine is one of {', '.join(get_args(EngineName))}, got {engine!r}.")
+    if threads is not None and threads < 1:
+        raise ValueError(f"threads must be at least 1, got {threads}; leave it out for one a core.")
     path, runs = _choose(name, engine)
     if preset is not None and path.suffix not in MMPOSE_SUFFIXES:
         raise ValueError(f"preset={preset!r} is for MMPose's .pth checkpoints; {path} carries its own settings.")
-    if threads is not None and (runs == "torch" or threads < 1):
+    if threads is not None and runs == "torch":
         raise ValueError(
-            f"threads={threads} is for exported files and at least 1; torch.set_num_threads sets PyTorch's."
+            f"threads={threads} is for exported files, and PyTorch runs {path}; set its own by torch.set_num_threads."
         )
     options: dict[str, Any] = {
         "flip_test": flip_test,
@@ -101,6 +105,8 @@ def _detector(given: Detector | str | PathLike[str] | None, threads: int) -> Det
         return shipped_detector(threads)
     if isinstance(given, str | PathLike):
         return OnnxDetector(given, threads=threads)
+    if not isinstance(given, Detector):
+        raise ValueError(f"detector must be an .onnx file or an object with a method detect, got {given!r}.")
     return given
 
 
@@ -116,7 +122,7 @@ def _choose(name: str | PathLike[str], engine: EngineName | None) -> tuple[Path,
     path = Path(name)
     runs = engine_of(path)
     if runs == "torch":
-        path = weights_file(path, _LOADABLE)
+        path = weights_file(name, _LOADABLE)
     if engine not in (None, runs):
         raise ValueError(f"{path} is run by {runs}, not by {engine}; leave engine out, or give another file.")
     return path, runs
@@ -158,6 +164,8 @@ def weights_file(name: str | PathLike[str], wanted: str = _TRAINED) -> Path:
     """
     if is_shipped(name):
         return shipped_file(str(name), SAFETENSORS)
+    if not fspath(name):
+        raise ValueError(f"the name of the model is empty; give {wanted}.")
     path = Path(name)
     if path.is_dir():
         found = [path / name for name in RUN_WEIGHTS if (path / name).is_file()]

@@ -8,7 +8,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float32, UInt8
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from knuckle.data.images import read_image
 
@@ -20,6 +20,10 @@ NAMELESS: Final = ""
 
 FULL: Final = "full"
 """In place of boxes: one hand, anywhere in the frame."""
+
+
+FARTHEST: Final = 1e6
+"""Pixels from the image's corner that a box may reach; the sides of images are far shorter."""
 
 
 class Photo(NamedTuple):
@@ -74,7 +78,8 @@ def check_boxes(boxes: ArrayLike, size_wh: tuple[int, int], where: str) -> Float
         where: how an error names the image.
 
     Raises:
-        ValueError: not (m, 4) numbers, or a box that is not finite, has no area or misses the image.
+        ValueError: not (m, 4) numbers, or a box that is not finite, has no area, misses the image or is beyond all
+            measure.
     """
     try:
         array = np.asarray(boxes, dtype=np.float32)
@@ -92,6 +97,8 @@ def check_boxes(boxes: ArrayLike, size_wh: tuple[int, int], where: str) -> Float
             raise ValueError(f"{box} has no area; boxes are x1, y1, x2, y2 with x1 < x2 and y1 < y2.")
         if x2 <= -0.5 or y2 <= -0.5 or x1 >= size_wh[0] - 0.5 or y1 >= size_wh[1] - 0.5:
             raise ValueError(f"{box} lies outside its image of {size_wh[0]} x {size_wh[1]} pixels.")
+        if max(map(abs, (x1, y1, x2, y2))) > FARTHEST:
+            raise ValueError(f"{box} is far larger than its image of {size_wh[0]} x {size_wh[1]} pixels; correct it.")
     return array
 
 
@@ -115,6 +122,19 @@ def _pixels(image: ImageLike, name: str) -> UInt8[np.ndarray, "h w 3"]:
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or array.size == 0:
         raise ValueError(
             f"{name} must be a path or RGB pixels of dtype uint8 and shape (h, w, 3), "
-            f"got {type(image).__name__} with dtype {array.dtype} and shape {array.shape}."
+            f"got {type(image).__name__} with dtype {array.dtype} and shape {array.shape}{_advice(image, array)}."
         )
     return array
+
+
+def _advice(image: ImageLike, array: NDArray[Any]) -> str:
+    """What would make an image of what was given, as the end of a sentence."""
+    if isinstance(getattr(image, "mode", None), str):  # a PIL image
+        return '; give image.convert("RGB")'
+    if array.dtype != np.uint8 and np.issubdtype(array.dtype, np.number) and array.ndim == 3 and array.shape[2] == 3:
+        return "; bring its numbers to 0..255 and give image.astype(np.uint8)"
+    if array.dtype == np.uint8 and array.ndim == 3 and array.shape[2] == 4:
+        return "; give the colours alone, image[..., :3]"
+    if array.dtype == np.uint8 and array.ndim == 2:
+        return "; give the grey level three times, np.stack([image] * 3, axis=-1)"
+    return ""

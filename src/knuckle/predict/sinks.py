@@ -10,6 +10,7 @@ import csv
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -22,8 +23,9 @@ from knuckle.formats.labelme import write_labelme
 from knuckle.formats.table_files import pyarrow_modules
 from knuckle.formats.yolo_writing import write_yolo
 from knuckle.hands import OPTIONAL_COLUMNS, Hands
-from knuckle.predict.journal import Entry, read_journal
+from knuckle.predict.journal import Entry, read_journal, read_settings
 from knuckle.predict.moments import annotation_keys, cells_of, columns_of, image_keys
+from knuckle.predict.proposals import mark_of
 
 Kind = Literal["csv", "parquet", "json", "jsonl", "coco", "labelme", "yolo"]
 
@@ -50,8 +52,8 @@ class Output:
         path: the file, or for labelme and yolo the folder.
         kind: csv, parquet and json are the long table that `knuckle.read` reads; jsonl has the
             table's rows as one JSON object a line; coco is one file of COCO keypoints, photos without
-            a hand included; labelme is one file a photo with hands; yolo is a YOLO-pose folder with
-            copies of those photos.
+            a hand included; labelme is one file a photo with hands, marked as a model's; yolo is a
+            YOLO-pose folder with copies of those photos.
     """
 
     path: Path
@@ -100,7 +102,8 @@ class Output:
         """Make the output of its journal, and remove the journal.
 
         Returns:
-            One sentence for each thing that the format cannot hold.
+            One sentence for each thing that the format cannot hold, and on Labelme files of people, which stay as they
+            are.
 
         Raises:
             ValueError: the output cannot be written; the journal stays.
@@ -110,8 +113,12 @@ class Output:
         added = columns_of(None if first is None else first.moment)
         lost: list[str] = []
         if self.kind in FOLDERS:
-            write = write_labelme if self.kind == "labelme" else write_yolo
-            lost = write(Hands.concat(_hands(piece, self.root) for piece in _pieces(entries)), self.path)
+            hands = Hands.concat(_hands(piece, self.root) for piece in _pieces(entries))
+            if self.kind == "yolo":
+                lost = write_yolo(hands, self.path)
+            else:
+                model = str(read_settings(self.journal).get("model", ""))
+                lost = write_labelme(hands, self.path, partial(mark_of, model=model))
         elif self.kind == "coco":
             _write_coco(entries, self.path)
         elif self.kind == "parquet":

@@ -11,6 +11,7 @@ from typing import Final
 
 from knuckle.formats.files import list_lines
 from knuckle.formats.image_header import IMAGE_SUFFIXES
+from knuckle.predict.video import is_video
 
 FOUND_SUFFIXES: Final = frozenset(IMAGE_SUFFIXES) | {
     *(".jpe", ".jfif"),
@@ -38,7 +39,7 @@ def find_images(sources: Iterable[str | os.PathLike[str]], *, leave_out: Path | 
     for source in sources:
         images = list(_images_of(Path(source), None if leave_out is None else leave_out.resolve()))
         if not images:
-            raise ValueError(f"{source} holds no image, which is a file ending in {' '.join(sorted(FOUND_SUFFIXES))}.")
+            raise ValueError(_without_image(Path(source)))
         for image in images:
             found.setdefault(image.absolute(), image)
     return list(found.values())
@@ -82,8 +83,18 @@ def _images_below(folder: Path, leave_out: Path | None) -> Iterator[Path]:
             yield from _images_below(path, leave_out)
 
 
+def _without_image(source: Path) -> str:
+    """What to say of a source that holds no image."""
+    if source.is_dir() and any(is_video(path.name) for path in source.rglob("*")):
+        return f"{source} holds videos and no image; give videos one by one."
+    return f"{source} holds no image, which is a file ending in {' '.join(sorted(FOUND_SUFFIXES))}."
+
+
 def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in FOUND_SUFFIXES and path.is_file()
+    """Whether a path that a search met counts as an image; a link that leads nowhere does, to be told as such."""
+    if path.suffix.lower() not in FOUND_SUFFIXES:
+        return False
+    return path.is_file() or (path.is_symlink() and not path.exists())
 
 
 def as_people_count(path: Path) -> list[tuple[int, str]]:

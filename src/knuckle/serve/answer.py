@@ -17,9 +17,11 @@ from numpy.typing import NDArray
 from knuckle.data.images import decode_image
 from knuckle.formats import table
 from knuckle.formats.labelme import new_content, with_hands
+from knuckle.formats.labelme_shapes import with_mark
 from knuckle.formats.records import SIDE_NAMES
-from knuckle.hands import OPTIONAL_COLUMNS, UNKNOWN, Hands, group_number, keypoint_extent
+from knuckle.hands import OPTIONAL_COLUMNS, PER_HAND, UNKNOWN, Hands, group_number, keypoint_extent
 from knuckle.predict import Predictor
+from knuckle.predict.proposals import mark_of
 from knuckle.skeleton import BONES, GESTURES, JOINT_COLORS, JOINT_NAMES
 from knuckle.study.classify import propose
 
@@ -43,7 +45,14 @@ def about(model: str, boxes: Boxes, most_bytes: int) -> dict[str, Any]:
 
 
 def find_hands(
-    predictor: Predictor, data: bytes, name: str, boxes: Boxes, *, files: bool = False, first: int = 0
+    predictor: Predictor,
+    data: bytes,
+    name: str,
+    boxes: Boxes,
+    *,
+    files: bool = False,
+    first: int = 0,
+    model: str = "",
 ) -> dict[str, Any]:
     """The hands on a photo, as JSON can hold them.
 
@@ -54,11 +63,13 @@ def find_hands(
         boxes: "full" for one hand in the whole frame, None for the model's detector.
         files: also give the hands as rows of a csv table and as a Labelme file.
         first: number of the photo's first hand in the table.
+        model: the model's name, for the Labelme file, which is marked as a model's.
 
     Returns:
         `size_wh` in pixels; `hands`, each with `xy` (21 pairs of image pixels, null where the model knows nothing),
-        `covariance` (xx, xy, yy; pixels squared) and `confidence` where the model states them, `score`, `side`,
-        `gesture` and `gesture_confidence`; `milliseconds` that the model took; `files` where asked for.
+        `covariance` (xx, xy, yy; pixels squared) and `confidence` where the model states them, `score`, `side` with
+        `side_probability`, `gesture` and `gesture_confidence`; `milliseconds` that the model took; `files` where asked
+        for.
 
     Raises:
         ValueError: the bytes are no image that can be used, or the model needs boxes.
@@ -75,7 +86,7 @@ def find_hands(
         "hands": _as_json(hands),
         "milliseconds": round(milliseconds, 1),
     }
-    return answer | ({"files": _files(hands, name, first)} if files else {})
+    return answer | ({"files": _files(hands, name, first, model)} if files else {})
 
 
 def _as_json(hands: Hands) -> list[dict[str, Any]]:
@@ -93,8 +104,10 @@ def _as_json(hands: Hands) -> list[dict[str, Any]]:
             entry["covariance"] = _numbers(hands.covariance[row][:, [0, 0, 1], [0, 1, 1]], 3)
         if hands.confidence is not None:
             entry["confidence"] = _numbers(hands.confidence[row], 3)
-        if hands.score is not None:
-            entry["score"] = _numbers(hands.score[row : row + 1], 3)[0]
+        for column in PER_HAND:
+            values = getattr(hands, column)
+            if values is not None:
+                entry[column] = _numbers(values[row : row + 1], 3)[0]
         found.append(entry)
     return found
 
@@ -108,7 +121,7 @@ def _numbers(values: NDArray[np.float32], decimals: int) -> list[Any]:
     return listed
 
 
-def _files(hands: Hands, name: str, first: int) -> dict[str, Any]:
+def _files(hands: Hands, name: str, first: int, model: str) -> dict[str, Any]:
     optional = [column for column in OPTIONAL_COLUMNS if getattr(hands, column) is not None]
     content = new_content(name, Path(name).with_suffix(".json"))
     extent = keypoint_extent(hands.xy)
@@ -116,7 +129,9 @@ def _files(hands: Hands, name: str, first: int) -> dict[str, Any]:
     return {
         "csv_header": _lines([table.header(optional)]),
         "csv_rows": _lines(table.rows(hands, first, optional)),
-        "labelme": with_hands(content, hands.replace(box=around), 0) if len(hands) else content,
+        "labelme": with_mark(with_hands(content, hands.replace(box=around), 0), mark_of(hands, model))
+        if len(hands)
+        else content,
     }
 
 

@@ -103,7 +103,7 @@ class Server(ThreadingHTTPServer):
         port: int = 0,
         limits: Limits | None = None,
     ) -> None:
-        self.predictor, self.boxes, self.host = predictor, boxes, host
+        self.predictor, self.model, self.boxes, self.host = predictor, model, boxes, host
         self.limits = limits or Limits()
         self.about = about(model, boxes, self.limits.most_bytes)
         self.open_connections = BoundedSemaphore(self.limits.connections)
@@ -222,7 +222,8 @@ class Door(BaseHTTPRequestHandler):
         if not waiting.acquire(timeout=self.server.limits.patience):
             raise RefusedError(HTTPStatus.SERVICE_UNAVAILABLE, "too many photos at once; try again.")
         try:
-            found = find_hands(self.server.predictor, data, name, self.server.boxes, files=files, first=first)
+            at = self.server
+            found = find_hands(at.predictor, data, name, at.boxes, files=files, first=first, model=at.model)
         except ValueError as error:
             raise RefusedError(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from error
         finally:

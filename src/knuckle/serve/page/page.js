@@ -63,7 +63,9 @@ function card(hand) {
   const name = hand.gesture === "unsure" ? "no clear gesture" : hand.gesture.replaceAll("_", " ");
   box.append(element("strong", "", name));
   const sure = element("div", "row");
-  sure.append(element("span", "", hand.side ? `${hand.side} hand` : "hand"));
+  const known = hand.side && hand.side_probability !== null && hand.side_probability !== undefined;
+  const share = known ? ` ${Math.round(100 * hand.side_probability)} %` : "";
+  sure.append(element("span", "", hand.side ? `${hand.side} hand${share}` : "hand"));
   sure.append(element("span", "", `gesture ${Math.round(100 * hand.gesture_confidence)} %`));
   box.append(sure);
   const confidence = hand.confidence && mean(hand.confidence);

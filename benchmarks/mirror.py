@@ -2,6 +2,7 @@
 
     python -m benchmarks.mirror runs/first                     # rendered hands
     python -m benchmarks.mirror hand.onnx --photos photos      # photos with one hand each
+    python -m benchmarks.mirror light --out benchmarks/results/mirror.json
 
 Distances are in pixels of photos of 224 x 224. With the flip test they are rounding errors; without it they show how
 far a hand's mirror image is news to the network.
@@ -10,6 +11,7 @@ far a hand's mirror image is news to the network.
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -43,17 +45,28 @@ def main() -> None:
     parser.add_argument("model", help="what knuckle.load takes")
     parser.add_argument("--photos", nargs="+", help="photos or folders; default: rendered hands")
     parser.add_argument("--count", type=int, default=100, help="hands to look at")
+    parser.add_argument("--out", type=Path, help="JSON file for the distances")
     arguments = parser.parse_args()
     images = (
         _photos(arguments.photos, arguments.count) if arguments.photos else [*render(arguments.count, SEED, SIDE)[0]]
     )
     print(f"{arguments.model} on {len(images)} photos")
     print(f"{'':18} {'median [px]':>12} {'95 % [px]':>12} {'largest [px]':>12}")
+    rows = {}
     for flip_test in (False, True):
         distance = mirror_distances(knuckle.load(arguments.model, flip_test=flip_test), images)
         known = distance[np.isfinite(distance)]
         name = "with flip test" if flip_test else "without flip test"
-        print(f"{name:18} {np.median(known):12.4f} {np.quantile(known, 0.95):12.4f} {known.max():12.4f}")
+        numbers = {"median": np.median(known), "95 %": np.quantile(known, 0.95), "largest": known.max()}
+        rows[name] = {what: float(value) for what, value in numbers.items()}
+        print(f"{name:18} " + " ".join(f"{value:12.4f}" for value in numbers.values()))
+    if arguments.out is not None:
+        content = {
+            "command": f"python -m benchmarks.mirror {Path(arguments.model).name}",
+            "photos": len(images),
+            "pixels": rows,
+        }
+        arguments.out.write_text(json.dumps(content, indent=1) + "\n")
 
 
 def _photos(sources: Sequence[str], count: int) -> list[UInt8[np.ndarray, "224 224 3"]]:

@@ -27,6 +27,16 @@ NETWORKS = {
     "MobileNetV3-Large, one stage": "mobilenetv3_large_100_T1_w64",
     "MobileNetV4-Conv-Small, one stage": "mobilenetv4_conv_small_T1_w64",
 }
+CHOICES = {
+    "the defaults": "sequential",
+    "`handover: likelihood`": "handover_likelihood",
+    "`sigma_activation: softplus`": "sigma_softplus",
+    "`sigma_activation: exp`": "sigma_exp",
+    "`residual: laplace`": "residual_laplace",
+    "`residual: gaussian`": "residual_gaussian",
+    "`deconvolution_width: 32`, half of the others": "deconvolutions_half",
+    "`variance_width: 128`, twice the others": "variance_head_double",
+}
 VERDICTS = {"holds here": "yes", "inconclusive": "open", "does not hold here": "no"}
 
 
@@ -123,3 +133,21 @@ def test_what_the_sequential_model_may_lose() -> None:
         assert (share, nme) == (f"{100 * row['share']:.0f} %", f"{row['nme']['estimate']:.4f}")
         assert difference == f"{interval(hands, 4)} [{seeds['low']:.4f}, {seeds['high']:.4f}]"
         assert as_good == VERDICTS[row["verdict"]]
+
+
+def test_what_the_open_choices_are_worth() -> None:
+    choices = result("choices.json")
+    networks = {row["name"]: row for row in choices["networks"]}
+    rows = table(page("papers.md"), "| one choice | NME |")
+    assert [row[0].removesuffix(" *") for row in rows] == list(CHOICES)
+    for name, nme, over_hands, over_seeds, verdict in rows:
+        network = networks[CHOICES[name.removesuffix(" *")]]
+        assert name.endswith(" *") == (not network["learnt"])
+        assert nme == interval(network["nme"], 4)
+        if network["difference"] is None:
+            assert (over_hands, over_seeds, verdict) == ("", "", "")
+            continue
+        hands, seeds = network["difference"]["hands"], network["difference"]["seeds"]
+        assert over_hands == f"{hands['estimate']:+.4f} [{hands['low']:+.4f}, {hands['high']:+.4f}]"
+        assert over_seeds == f"[{seeds['low']:+.4f}, {seeds['high']:+.4f}]"
+        assert verdict == network["verdict"]

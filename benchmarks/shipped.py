@@ -123,7 +123,7 @@ def numbers(pred: Hands, true: Hands) -> dict[str, Any]:
         means = [float(np.nanmean(_found(ratio[true.group == group]))) for group in np.unique(true.group)]
         row["nme_of_groups"] = means
     row |= turned_order(pred, true)
-    if pred.side_probability is not None:
+    if pred.side_probability is not None and (true.side != UNKNOWN).any():
         row |= sides(pred, true)
     if (true.gesture >= 0).any():
         row["nme_of_gestures"] = {

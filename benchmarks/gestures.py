@@ -46,7 +46,7 @@ def main() -> None:
     labels = Labels.concat(list(label_batches(range(options.hands), options.seed, 16, device="cpu", batch=500)))
     given = conditions(labels.xy.astype(np.float64))
     result: dict[str, Any] = {
-        "command": f"python -m benchmarks.gestures {' '.join(sys.argv[1:])}",
+        "command": f"python -m benchmarks.gestures {' '.join(Path(word).name for word in sys.argv[1:])}",
         "machine": machine(),
         "threshold": THRESHOLD,
         "rendered": {name: measure(xy, labels.gesture) for name, xy in given.items()},

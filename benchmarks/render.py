@@ -51,7 +51,7 @@ def main() -> None:
         rows += measure_pictures(size, options.images, options.batch, options.runs, options.device, options.processes)
         rows += measure_parts(size, options.batch, options.runs, options.device)
     result = {
-        "command": f"python -m benchmarks.render {' '.join(sys.argv[1:])}",
+        "command": f"python -m benchmarks.render {' '.join(Path(word).name for word in sys.argv[1:])}",
         "machine": machine(),
         "gpu": torch.cuda.get_device_name() if options.device == "cuda" else "",
         "rows": [asdict(row) for row in rows],

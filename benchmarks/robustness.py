@@ -69,8 +69,9 @@ def main() -> None:
         results[f"{shown}, rendered, backgrounds made up"] = measure(model, hands)
         if options.photos:
             results[f"{shown}, {options.photos.name}"] = measure(model, read(options.photos))
+    names = " ".join(Path(name).name for name in options.models)
     result: dict[str, Any] = {
-        "command": f"python -m benchmarks.robustness --models {' '.join(options.models)} --hands {options.hands} "
+        "command": f"python -m benchmarks.robustness --models {names} --hands {options.hands} "
         f"--seed {options.seed} --work WORK --out OUT" + (" --photos PHOTOS" if options.photos else ""),
         "machine": machine(),
         "knuckle": knuckle.__version__,

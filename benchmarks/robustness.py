@@ -82,7 +82,7 @@ def main() -> None:
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(result, indent=1) + "\n")
     curve_figure(results).savefig(options.out.with_suffix(".png"), dpi=100)
-    for line in worst_factors(results, by="measured"):
+    for line in worst_factors(results):
         sys.stdout.write(line + "\n")
 
 

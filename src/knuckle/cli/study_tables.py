@@ -116,7 +116,7 @@ def _print_evidence(found: Study) -> None:
             typer.echo(sentence)
     typer.echo()
     typer.echo("Fails on")
-    for sentence in (*found.failures.sentences(), *worst_factors(found.robustness, "set")):
+    for sentence in (*found.failures.sentences(), *worst_factors(found.robustness)):
         typer.echo(sentence)
 
 

@@ -31,10 +31,6 @@ _PNG_END: Final = b"IEND\xaeB`\x82"
 _START_OF_SCAN: Final = 0xDA
 
 
-_ANOTHER_KIND: Final = "is not a PNG, JPEG, BMP or WebP image."
-"""How the sentence of `knuckle.formats.image_header` on a file of no known kind ends."""
-
-
 class ImageError(ValueError):
     """An image file that cannot be used; one sentence that names it."""
 
@@ -72,7 +68,7 @@ def decode_image(data: bytes, name: str, most_pixels: int = MAX_PIXELS) -> UInt8
     try:
         size_wh = size_in(io.BytesIO(data), name)
     except ValueError as error:
-        raise _refusal(error) from error
+        raise ImageError(str(error)) from error
     _refuse_large(name, size_wh, most_pixels)
     return _decode(data, name)
 
@@ -109,16 +105,9 @@ def _checked_size(path: Path) -> tuple[int, int]:
     try:
         size_wh = header_size_wh(path)
     except ValueError as error:
-        raise _refusal(error) from error
+        raise ImageError(str(error)) from error
     _refuse_large(str(path), size_wh, MAX_PIXELS)
     return size_wh
-
-
-def _refusal(error: ValueError) -> ImageError:
-    """What a header shows, with what to do about an image of another kind, such as GIF, TIFF or HEIC."""
-    sentence = str(error)
-    another_kind = sentence.endswith(_ANOTHER_KIND)
-    return ImageError(sentence.removesuffix(".") + "; save it as one of these." if another_kind else sentence)
 
 
 def _refuse_large(name: str, size_wh: tuple[int, int], most_pixels: int) -> None:

@@ -41,7 +41,7 @@ def size_in(stream: BinaryIO, name: str) -> tuple[int, int]:
     except (struct.error, IndexError) as error:
         raise ValueError(f"{name} is cut off before its image size.") from error
     if size_wh is None:
-        raise ValueError(f"{name} is not a PNG, JPEG, BMP or WebP image.")
+        raise ValueError(f"{name} is not a PNG, JPEG, BMP or WebP image; save it as one of these.")
     if min(size_wh) < 1:
         raise ValueError(f"{name} says that it is {size_wh[0]} x {size_wh[1]} pixels large, so it holds no image.")
     return size_wh

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, Literal
 
 UNLIKE_BELOW: Final = 0.6
-"""Names less alike than this are not offered as what an unknown option may have meant."""
+"""Names less alike than this are not offered as what an unknown one may have meant."""
 
 NOT_OPTIONS: Final = {
     "backbone": "model.backbone of a recipe names it",
@@ -43,7 +43,8 @@ def checked_options(name: str, builder: Callable[..., object], options: Mapping[
         if option in NOT_OPTIONS:
             raise ValueError(f"{option} is not an option of the method {name!r}: {NOT_OPTIONS[option]}; leave it out.")
         if option not in known:
-            raise ValueError(f"the method {name!r} has no option {option!r}; {_hint(str(option), tuple(known))}")
+            hint = did_you_mean(str(option), tuple(known), f"choose among {', '.join(known)}")
+            raise ValueError(f"the method {name!r} has no option {option!r}; {hint}")
     return {option: _option(name, option, value, known[option]) for option, value in options.items()}
 
 
@@ -53,9 +54,10 @@ def _kinds(builder: Callable[..., object]) -> dict[str, Any]:
     return {name: hints.get(name, Any) for name in inspect.signature(builder).parameters if name not in NOT_OPTIONS}
 
 
-def _hint(option: str, known: tuple[str, ...]) -> str:
-    nearest = difflib.get_close_matches(option, known, n=1, cutoff=UNLIKE_BELOW)
-    return f"did you mean {nearest[0]}?" if nearest else f"choose among {', '.join(known)}."
+def did_you_mean(name: str, known: tuple[str, ...], otherwise: str) -> str:
+    """The end of a sentence on an unknown name: the known one that is most like it, or else `otherwise`."""
+    nearest = difflib.get_close_matches(name, known, n=1, cutoff=UNLIKE_BELOW)
+    return f"did you mean {nearest[0]}?" if nearest else f"{otherwise}."
 
 
 def _option(name: str, option: str, value: Any, kind: Any) -> Any:

@@ -76,7 +76,7 @@ def study_page(study: Study, found: Mapping[str, Records]) -> Page:
     if study.robustness:
         sections.append(robustness_section(study.robustness, found, "set"))
     sections += [_paper(study, found), _samples(study, found), _galleries(study), _formulas(study)]
-    fails = (*study.failures.sentences(), *worst_factors(study.robustness, "set"))
+    fails = (*study.failures.sentences(), *worst_factors(study.robustness))
     return Page("knuckle: what this model fails on", lead, fails, sections)
 
 
@@ -107,7 +107,7 @@ def robustness_section(results: Mapping[str, Robustness], found: Mapping[str, Re
     told = [
         "Each factor changes the picture around a hand and nothing else, at five severities; the background is made up "
         "where it is not known.",
-        *worst_factors(results, by),
+        *worst_factors(results),
     ]
     return Section("Harder pictures", told, blocks)
 

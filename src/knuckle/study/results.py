@@ -128,7 +128,7 @@ def summary(study: Study, found: Mapping[str, Records]) -> dict[str, Any]:
         "fails": {
             "gestures": found["fails_gestures"],
             "joints": found["fails_joints"],
-            "words": [*study.failures.sentences(), *worst_factors(study.robustness, "set")],
+            "words": [*study.failures.sentences(), *worst_factors(study.robustness)],
         },
         "training": None
         if study.training is None

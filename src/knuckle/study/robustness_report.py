@@ -84,8 +84,8 @@ def robustness_tables(results: Mapping[str, Robustness], by: str = "model") -> d
     }
 
 
-def worst_factors(results: Mapping[str, Robustness], by: str = "model") -> list[str]:
-    """Which factors hurt most, a sentence a model or set; `by` is taken as by the tables, and changes nothing here."""
+def worst_factors(results: Mapping[str, Robustness]) -> list[str]:
+    """Which factors hurt most, a sentence a model or set."""
     told = []
     for name, result in results.items():
         begin = f"{name[:1].upper()}{name[1:]}"

@@ -8,7 +8,6 @@ every field with its meaning.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import re
 import typing
 from collections.abc import Mapping, Sequence
@@ -37,15 +36,13 @@ from pydantic_core import ErrorDetails
 from knuckle.data.augment import Augmentation
 from knuckle.formats import Format
 from knuckle.formats.problems import OnBad
+from knuckle.methods.options import did_you_mean
 from knuckle.render.backgrounds import Photos
 from knuckle.render.config import SceneConfig
 from knuckle.render.dataset import SMALLEST_SIZE
 from knuckle.render.poses import PoseMix, parse_gesture, parse_gestures
 
 BestMetric = Literal["auc", "epe", "nme", "pck"]
-
-UNLIKE_BELOW: Final = 0.6
-"""Names less alike than this are not offered as what an unknown field may have meant."""
 
 UNION_TAGS: Final = ("fraction", "source", "files", "rendered", "step", "cosine")
 """Which member of a union pydantic tried; it says so in a fault's path, where no field is called that."""
@@ -366,8 +363,7 @@ def _sentence(fault: ErrorDetails) -> str:
         if where in known_fields():  # of another member of the union
             section, kind = where.rpartition(".")[0], fault["loc"][-2]
             return f"{where} is not a field where {section}.kind is {kind}; docs/training.md lists the fields."
-        nearest = difflib.get_close_matches(where, known_fields(), n=1, cutoff=UNLIKE_BELOW)
-        hint = f"did you mean {nearest[0]}?" if nearest else "docs/training.md lists the fields."
+        hint = did_you_mean(where, known_fields(), "docs/training.md lists the fields")
         return f"{where} is not a field of a recipe; {hint}"
     if fault["type"] == "missing":
         return f"{where} is missing; give it in the file or with --set {where}=VALUE."

@@ -47,6 +47,7 @@ def test_the_page_shows_what_was_measured(made: tuple[Path, list[str]]) -> None:
     assert f"<b>{measured['nme']:.4f}</b>" in html
     assert f"<b>{measured['epe']:.2f} px</b>" in html
     assert f"{measured['hands']} hands that it had never seen" in html
+    assert f"learnt from {len(knuckle.read(made[0] / 'model' / 'train.json'))} rendered hands" in html
     chance = chance_pck(knuckle.read(made[0] / "model" / "train.json"), knuckle.read(made[0] / "model" / "test.json"))
     assert 0.1 < chance < 0.6
     assert f"gets {chance:.0%}" in html

@@ -108,7 +108,8 @@ def quickstart(
     say("3 of 4: measuring it on hands that it has not seen.")
     compared = predictions_of_model(run, read(run / "test.json"), device="cpu")
     report = evaluate(compared.pred, compared.true)
-    chance = chance_pck(read(run / "train.json"), compared.true)
+    learnt = read(run / "train.json")
+    chance = chance_pck(learnt, compared.true)
     write_report(report, compared.pred, compared.true, out / "evaluation")
     say("4 of 4: predicting on hands rendered just now.")
     model = load(run, flip_test=True, device="cpu")
@@ -120,7 +121,7 @@ def quickstart(
         write_image(file, shrunk(draw_hands(picture, model.predict(picture, boxes="full"))))
     page = Page(
         title="knuckle: a first model",
-        summary=summary(report, chance, settings, time.perf_counter() - began),
+        summary=summary(report, len(learnt), chance, settings.size, time.perf_counter() - began),
         report=report,
         pictures=[
             ("Hands rendered just now: prediction in colours, truth in white", out / "fresh.png"),
@@ -170,15 +171,15 @@ def chance_pck(learnt: Hands, true: Hands) -> float:
     return float(pck(in_boxes(mean_pose(learnt), true), true, 0.2))
 
 
-def summary(report: Report, chance: float, settings: Settings, seconds: float) -> str:
+def summary(report: Report, learnt: int, chance: float, size: int, seconds: float) -> str:
     """What came out, for someone who knows none of the field's metrics."""
     return (
-        f"In {seconds / 60:.1f} minutes a small network learnt from {settings.hands * 4 // 5:,} rendered hands. On "
+        f"In {seconds / 60:.1f} minutes a small network learnt from {learnt:,} rendered hands. On "
         f"{report.hands:,} hands that it had never seen, it put {report.pck_box_20:.0%} of the {report.keypoints:,} "
         f"keypoints within a fifth of the hand's size of their true place, where a guess that never looks at the "
         f"picture gets {chance:.0%}; on average it is off by "
         f"{report.nme:.1%} of the hand's size, which is {report.epe:.1f} pixels in pictures of "
-        f"{settings.size} x {settings.size}."
+        f"{size} x {size}."
     )
 
 

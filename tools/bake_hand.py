@@ -43,20 +43,26 @@ BONES: Final[tuple[tuple[str, ...], ...]] = (
 """Our bones in their order; each gathers the weights of the bones named, and stands at the head of the first."""
 NUM_BONES: Final = len(BONES)
 DISTAL_BONES: Final = (3, 6, 9, 12, 15)
+PALM_ROWS: Final = (0, 16, 17)
 MIDDLE_MCP: Final = 7
 INDEX_MCP: Final = 4
 LITTLE_MCP: Final = 13
 
-KNUCKLES_BACK: Final = {4: 0.115, 7: 0.05, 10: 0.055, 13: 0.06}
+KNUCKLES_BACK: Final = {4: 0.25, 7: 0.24, 10: 0.22, 13: 0.20}
 """Share of its metacarpal by which each finger's MCP joint is moved towards the wrist.
 
-MakeHuman turns the fingers almost at their webs, the index finger most of all: its proximal phalanx would be only 1.1
-times as long as its middle one. X-rays give 1.6 to 1.8 (Buryanov and Kotiuk, 2010), MANO, whose joints FreiHAND
-labels, about 1.4; the skin weights allow no more than these shares, which give 1.3 to 1.6.
+MakeHuman turns the fingers almost at their webs: the wrist would be 0.54 times as far from the middle knuckle as from
+the fingertip. A finger turns in the head of its metacarpal, some 7 mm before the bone's end. With the bones' lengths
+(Buryanov and Kotiuk, 2010: third metacarpal 64.6 mm, phalanges 44.6, 26.3 and 17.4; about 28 mm of carpus before and
+4 mm of flesh behind them) that ratio is 0.46, and the first phalanx is 1.6 to 1.8 times as long as the second.
 """
+WEIGHTS_BACK_MM: Final = 11.0
+"""How far the border between palm and fingers in the skin weights is moved after the joints."""
+BLUR_MM: Final = 3.5
+"""Standard deviation of the blur with which they are moved: the mesh is coarse there."""
 METACARPALS: Final = {4: "metacarpal1", 7: "metacarpal2", 10: "metacarpal3", 13: "metacarpal4"}
 
-PALM_LENGTH_MM: Final = 92.0
+PALM_LENGTH_MM: Final = 81.0
 """Wrist to middle knuckle after size is taken out; hands differ in shape here, in size only by the camera."""
 NUM_COMPONENTS: Final = 12
 TIP_VERTICES: Final = 8
@@ -248,6 +254,43 @@ def nail_distance(vertices: Floats, faces: Ints, uv: Floats) -> Floats:
     return np.clip(at_vertex * sums[0] / sums[1], -NAIL_RANGE_MM, NAIL_RANGE_MM)
 
 
+def weights_moved_back(vertices: Floats, faces: Ints, heads: Floats, weights: Floats) -> Floats:
+    """Skin weights (V, B) whose border between palm and fingers lies `WEIGHTS_BACK_MM` nearer to the wrist.
+
+    Each vertex takes the share of each finger that the skin has that far towards the fingertips, on its own side of
+    the hand; no finger loses any, and the palm's bones keep what is left, shared as before.
+    """
+    normals = vertex_normals(vertices, faces)
+    before = weights[:, PALM_ROWS].sum(1)
+    old = np.stack([weights[:, row : row + 3].sum(1) for row in KNUCKLES_BACK], 1)
+    new = np.zeros_like(old)
+    for column, row in enumerate(KNUCKLES_BACK):
+        along = heads[row + 1] - heads[row]
+        ahead = vertices + WEIGHTS_BACK_MM * along / np.linalg.norm(along)
+        squared = ((ahead[:, None] - vertices[None]) ** 2).sum(-1)
+        kernel = np.exp((squared.min(1, keepdims=True) - squared) / (2 * BLUR_MM**2))
+        kernel *= np.clip(normals @ normals.T, 0, 1)
+        new[:, column] = kernel @ old[:, column] / kernel.sum(1)
+    free = before + old.sum(1)
+    new = np.maximum(new * free[:, None], old)
+    new *= np.minimum(1, free / np.maximum(new.sum(1), 1e-9))[:, None]
+    moved = weights.copy()
+    skin = before > 0
+    moved[np.ix_(skin, tuple(KNUCKLES_BACK))] += (new - old)[skin]
+    moved[np.ix_(skin, PALM_ROWS)] *= ((free - new.sum(1))[skin] / before[skin])[:, None]
+    return moved
+
+
+def vertex_normals(vertices: Floats, faces: Ints) -> Floats:
+    """(V, 3) unit normals, the mean over each vertex's triangles by their area."""
+    corners = vertices[faces]
+    of_faces = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    normals = np.zeros_like(vertices)
+    for corner in range(3):
+        np.add.at(normals, faces[:, corner], of_faces)
+    return normals / np.linalg.norm(normals, axis=1, keepdims=True)
+
+
 def bake(bodies: Bodies) -> dict[str, NDArray[np.generic]]:
     """All arrays of hand.npz; `knuckle.render.mesh.HandAsset` says what each means."""
     vertices, heads = to_hand_space(bodies)
@@ -255,10 +298,11 @@ def bake(bodies: Bodies) -> dict[str, NDArray[np.generic]]:
     num_vertices = vertices.shape[1]
     vertices_mean, heads_mean = mean[:num_vertices], mean[num_vertices:]
     tips = tip_vertices(vertices_mean, heads_mean, bodies.weights)
+    weights = weights_moved_back(vertices_mean, bodies.faces, heads_mean, bodies.weights)
     return {
         "vertices": vertices_mean.astype(np.float32),
         "faces": bodies.faces.astype(np.int16),
-        "weights": bodies.weights.astype(np.float16),
+        "weights": weights.astype(np.float16),
         "bone_heads": heads_mean.astype(np.float32),
         "shape_vertices": components[:, :num_vertices].astype(np.float16),
         "shape_heads": components[:, num_vertices:].astype(np.float16),

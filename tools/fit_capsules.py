@@ -26,15 +26,15 @@ from knuckle.render.mesh import BONES, HandAsset, load_asset
 
 Floats = NDArray[np.float64]
 
-WEB = 0.4
+WEB = 0.52
 """Share of a finger's first phalanx that is joined to its neighbours by the web: its capsule begins there."""
 HEEL = 0.35
 """Share of the palm nearest to the wrist, where the carpal bones and the ball of the thumb lie: left out."""
 PALM_RADIUS_MM = 12.5
 """Half the palm's thickness. Only its inner side is fitted, which fingertips reach."""
-PALM_HALF_WIDTH_MM = 8.0
+PALM_HALF_WIDTH_MM = 9.0
 """Skin this far to either side of a metacarpal's line decides how high the palm is there."""
-KNUCKLE = 0.88
+KNUCKLE = 0.97
 """Where the palm's capsules end; their rounded ends reach past the knuckles from here."""
 
 

@@ -4,7 +4,7 @@
 
 Poses come in the renderer's own mixture; those without a gesture teach "none of them". Cross-entropy, AdamW,
 one cycle. What detectors and hand labels do to keypoints is imitated: noise, a changed aspect ratio (own
-photos are resized to squares), joints that nobody labelled.
+photos are resized to squares), joints that nobody labelled, knuckles where MANO has them (FreiHAND's labels).
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from knuckle.render.dataset import label_batches
 from knuckle.render.labels import Labels
 from knuckle.study.classify import NONE_OF_THEM, NUM_FEATURES, describe
 
+MCPS, PIPS = [5, 9, 13, 17], [6, 10, 14, 18]
 HANDS = 60_000
 SEED = 2024
 HIDDEN = 96
@@ -33,6 +34,8 @@ NOISE = 0.04
 """Largest standard deviation of the keypoints' noise, in spreads of the hand."""
 STRETCH = 0.3
 """Largest log of the change of aspect ratio."""
+KNUCKLES = 0.3
+"""Most by which a hand's four MCPs are moved towards the PIPs, as a share of the phalanx: MANO's lie about that far."""
 MISSING = 0.3
 """Share of hands that lack joints; such a hand lacks each with a probability of up to this."""
 
@@ -96,6 +99,9 @@ def disturbed(
     """Keypoints as detectors and people give them, and which of them they give."""
     n = len(xy)
     spread = np.sqrt(xy.var(axis=1).sum(axis=1))[:, None, None]
+    slide = rng.uniform(0, KNUCKLES, (n, 1, 1)) * (rng.random((n, 1, 1)) < 0.5)
+    xy = xy.copy()
+    xy[:, MCPS] += slide * (xy[:, PIPS] - xy[:, MCPS])
     noisy = xy + rng.normal(size=xy.shape) * spread * rng.uniform(0, NOISE, (n, 1, 1))
     noisy[..., 0] *= np.exp(rng.uniform(-STRETCH, STRETCH, n) * (rng.random(n) < 0.5))[:, None]
     lacking = rng.uniform(0, MISSING, n) * (rng.random(n) < MISSING)

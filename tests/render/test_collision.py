@@ -64,8 +64,11 @@ def test_every_finger_vertex_lies_near_the_surface_of_its_capsules() -> None:
     assert np.abs(distances).max() < 3.5
 
 
-def test_the_flat_hand_touches_nowhere() -> None:
-    assert float(penetration(bend(angles()))) == 0.0
+def test_the_flat_hand_hardly_touches_itself() -> None:
+    """Parallel fingers lie side by side, skin against skin."""
+    assert float(penetration(bend(angles()))) < 1.0
+    spread = {"index_mcp_abduction": 10.0, "ring_mcp_abduction": -8.0, "little_mcp_abduction": -18.0}
+    assert float(penetration(bend(angles(**spread)))) == 0.0
 
 
 @pytest.mark.parametrize(
@@ -73,7 +76,15 @@ def test_the_flat_hand_touches_nowhere() -> None:
     [
         ({"index_mcp_abduction": -25.0, "middle_mcp_abduction": 25.0}, ("index", "middle")),
         ({f"middle_{joint}_flexion": 110.0 for joint in ("mcp", "pip", "dip")}, ("middle", "palm")),
-        ({"thumb_cmc_abduction": -35.0, "thumb_cmc_flexion": 60.0, "thumb_mcp_flexion": 40.0}, ("thumb", "palm")),
+        (
+            {
+                "thumb_cmc_abduction": -20.0,
+                "thumb_cmc_flexion": 60.0,
+                "thumb_mcp_flexion": 40.0,
+                "thumb_ip_flexion": 30.0,
+            },
+            ("thumb", "palm"),
+        ),
     ],
 )
 def test_what_runs_through_something_is_found(pose: dict[str, float], pair: tuple[str, str]) -> None:

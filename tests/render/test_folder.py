@@ -171,3 +171,12 @@ def test_a_device_that_is_not_there_leaves_no_folder(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="this machine has no device 'abacus'"):
         render_folder(tmp_path / "out", 1, 1, SIZE, device="abacus")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_of_another_hand_is_not_gone_on_with(tmp_path: Path) -> None:
+    render_folder(tmp_path, 1, 1, SIZE, device="cpu")
+    settings = json.loads((tmp_path / "settings.json").read_text())
+    settings["hand"] = "0" * 16
+    (tmp_path / "settings.json").write_text(json.dumps(settings))
+    with pytest.raises(ValueError, match="was rendered with the hand of another version of knuckle"):
+        render_folder(tmp_path, 2, 1, SIZE, device="cpu")

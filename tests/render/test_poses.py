@@ -15,6 +15,7 @@ from knuckle.render.anatomy import LIMITS, clamp_to_limits
 from knuckle.render.bones import bend
 from knuckle.render.collision import penetration
 from knuckle.render.gestures import TEMPLATES, nearest_gesture
+from knuckle.render.mesh import NUM_SHAPES
 from knuckle.render.poses import MAX_PENETRATION_MM, PoseMix, parse_gestures, sample_poses
 from knuckle.skeleton import GESTURES
 
@@ -65,7 +66,8 @@ def test_poses_keep_the_limits_and_do_not_run_through_themselves() -> None:
 def test_draws_around_a_gesture_resemble_it_before_any_is_rejected() -> None:
     gesture = np.tile(np.arange(25), 80)
     random = np.random.default_rng(0)
-    plan = poses._Plan(np.zeros_like(gesture), gesture, gesture, np.zeros((len(gesture), 3)))
+    shape = np.zeros((len(gesture), NUM_SHAPES))
+    plan = poses._Plan(np.zeros_like(gesture), gesture, gesture, np.zeros((len(gesture), 3)), shape)
     normals = random.standard_normal((len(gesture), poses._NUM_NORMALS))
     angles = poses._propose(plan, random.random((len(gesture), 2)), normals, noise=1.0)
     assert (recovered(angles) == gesture).mean() >= 0.99

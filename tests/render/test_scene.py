@@ -16,7 +16,7 @@ from knuckle.render.scene import Scene, draw_scene, draw_scenes, stack
 OPTIONAL = ("shape", "viewpoints", "lens", "framing", "skin", "sleeves", "lights", "occluders", "sensor", "companions")
 # Which fields of a scene and its first hand each factor may change.
 TOUCHES = {
-    "shape": {"shape"},
+    "shape": {"shape", "angles"},  # a pose must clear itself on the hand's own shape
     "viewpoints": {"view"},
     "lens": {"view"},
     "framing": {"view"},

@@ -2,7 +2,7 @@
 
 All angles are degrees. Zero is the anatomical zero of goniometry: a straight flat hand with parallel fingers, in line
 with the forearm. Only the thumb's base has no such zero; there it is the relaxed pose in which the mesh was modelled:
-the metacarpal 43 degrees out of the plane of the palm and, seen on that plane, 60 degrees away from the middle finger.
+the metacarpal 43 degrees out of the plane of the palm and, seen on that plane, 59 degrees away from the middle finger.
 Hand space and its axes are defined in `knuckle.render.mesh`; the palm stands still there and the forearm moves instead.
 
 Positive is: flexion of every joint, towards the palm; abduction of a finger towards the thumb's side (an absolute

@@ -14,11 +14,13 @@ Labels that are known, of a finished folder that grows or of parts, are not comp
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from importlib import resources
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Final
@@ -229,10 +231,23 @@ def settings(seed: int, size: int, config: SceneConfig) -> dict[str, Any]:
     Raises:
         ValueError: a folder of photos for backgrounds holds none.
     """
-    given: dict[str, Any] = {"version": knuckle.__version__, "seed": seed, "size": size, "config": asdict(config)}
+    given: dict[str, Any] = {
+        "version": knuckle.__version__,
+        "hand": _hand_digest(),
+        "seed": seed,
+        "size": size,
+        "config": asdict(config),
+    }
     if isinstance(config.backgrounds, Photos):
         given["photos"] = config.backgrounds.digest
     return dict(json.loads(json.dumps(given, default=_plain)))
+
+
+def _hand_digest() -> str:
+    """Of the hand's mesh, its thickness and its gestures: where they change, every picture does."""
+    assets = resources.files("knuckle.render").joinpath("assets")
+    files = ("hand.npz", "capsules.json", "gestures.json")
+    return hashlib.sha256(b"".join(assets.joinpath(file).read_bytes() for file in files)).hexdigest()[:16]
 
 
 def _plain(value: object) -> object:
@@ -251,7 +266,11 @@ def _begin(out: Path, settings: dict[str, Any]) -> None:
         if not name:
             return
         if _pictures(out):
-            said = "other backgrounds" if name.startswith(_BACKGROUNDS) else f"{name} {old}, not {new}"
+            said = f"{name} {old}, not {new}"
+            if name == "hand":
+                said = "the hand of another version of knuckle"
+            elif name.startswith(_BACKGROUNDS):
+                said = "other backgrounds"
             raise ValueError(f"{out} was rendered with {said}; render into another folder, or as before.")
     elif out.is_dir() and any(out.iterdir()):
         raise ValueError(f"{out} holds other files; render into a new or empty folder.")

@@ -36,6 +36,10 @@ BONES: Final[tuple[str, ...]] = (
 head lies half way to the elbow and which turns about the wrist."""
 
 
+NUM_SHAPES: Final = 12
+"""Shape components of the baked hand."""
+
+
 @dataclass(frozen=True)
 class HandAsset:
     """The right hand at rest, all tensors on one device, floats in float32.

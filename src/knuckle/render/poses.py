@@ -16,12 +16,13 @@ from typing import Final, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float64, Int64
+from jaxtyping import Bool, Float, Float64, Int64
 
 from knuckle.render.anatomy import ANGLES, LIMITS, clamp_to_limits
 from knuckle.render.bones import bend
 from knuckle.render.collision import penetration
 from knuckle.render.gestures import SYNERGIES, SYNERGY_MEAN, TEMPLATES, nearest_gesture
+from knuckle.render.mesh import NUM_SHAPES
 from knuckle.skeleton import GESTURES
 
 STREAM: Final = 1
@@ -30,8 +31,8 @@ STREAM: Final = 1
 MAX_PENETRATION_MM: Final = 4.0
 """Flesh gives way by a few millimetres; a pose whose capsules overlap deeper is drawn again."""
 
-MAX_TRIES: Final = 200
-"""Tries before a hand falls back to the plain gesture drawn for it, which always passes."""
+MAX_TRIES: Final = 600
+"""Tries before a hand falls back to the plain gesture drawn for it, which clears itself on the mean hand."""
 
 CHUNK: Final = 2048
 """Hands drawn at a time, which bounds the memory."""
@@ -152,10 +153,15 @@ class _Plan(NamedTuple):
     gesture: Int64[np.ndarray, " n"]
     other: Int64[np.ndarray, " n"]
     wrist: Float64[np.ndarray, "n 3"]
+    shape: Float64[np.ndarray, "n 12"]
 
 
 def sample_poses(
-    seed: int, indices: Sequence[int] | Int64[np.ndarray, " n"], mix: PoseMix | None = None, stream: int = STREAM
+    seed: int,
+    indices: Sequence[int] | Int64[np.ndarray, " n"],
+    mix: PoseMix | None = None,
+    stream: int = STREAM,
+    shapes: Float[np.ndarray, "n 12"] | None = None,
 ) -> tuple[Float64[np.ndarray, "n 24"], Int64[np.ndarray, " n"]]:
     """The poses of the hands with these indices.
 
@@ -164,6 +170,8 @@ def sample_poses(
         indices: at least 0, in any order; equal indices give equal hands.
         mix: what to draw; `PoseMix()` where None.
         stream: another number, other poses: for further hands of the same picture.
+        shapes: coefficients of each hand's shape, on which a pose must not run through itself; the mean hand's
+            where None.
 
     Returns:
         angles in degrees, columns as in `anatomy.ANGLES`, within `anatomy.clamp_to_limits`; and the gesture
@@ -171,19 +179,24 @@ def sample_poses(
     """
     assert len(ANGLES) == TEMPLATES.shape[1]
     mix = mix or PoseMix()
+    shapes = np.zeros((len(indices), NUM_SHAPES)) if shapes is None else np.asarray(shapes, np.float64)
     angles = np.empty((len(indices), len(ANGLES)))
     gestures = np.empty(len(indices), np.int64)
     for start in range(0, len(indices), CHUNK):
         part = slice(start, start + CHUNK)
-        angles[part], gestures[part] = _sample_chunk(seed, indices[part], mix, stream)
+        angles[part], gestures[part] = _sample_chunk(seed, indices[part], mix, stream, shapes[part])
     return angles, gestures
 
 
 def _sample_chunk(
-    seed: int, indices: Sequence[int] | Int64[np.ndarray, " n"], mix: PoseMix, stream: int
+    seed: int,
+    indices: Sequence[int] | Int64[np.ndarray, " n"],
+    mix: PoseMix,
+    stream: int,
+    shapes: Float64[np.ndarray, "n 12"],
 ) -> tuple[Float64[np.ndarray, "n 24"], Int64[np.ndarray, " n"]]:
     generators = [np.random.Generator(np.random.SFC64((seed, int(index), stream))) for index in indices]
-    plan = _plan(np.stack([generator.random(9) for generator in generators]), mix)
+    plan = _plan(np.stack([generator.random(9) for generator in generators]), mix, shapes)
     angles = TEMPLATES[plan.gesture].copy()
     angles[:, _WRIST] = plan.wrist
     labels = np.where(plan.kind == _LABELLED, plan.gesture, -1)
@@ -213,11 +226,11 @@ def _try(
     repeated = _rows(plan, np.repeat(np.arange(len(generators)), tries))
     poses = _propose(repeated, uniforms, normals, mix.noise)
     labels = np.where(repeated.kind == _LABELLED, repeated.gesture, -1)
-    accepted = _acceptable(poses, labels, mix.exclude)
+    accepted = _acceptable(poses, repeated.shape, labels, mix.exclude)
     return poses.reshape(-1, tries, poses.shape[1]), accepted.reshape(-1, tries)
 
 
-def _plan(uniforms: Float64[np.ndarray, "n 9"], mix: PoseMix) -> _Plan:
+def _plan(uniforms: Float64[np.ndarray, "n 9"], mix: PoseMix, shape: Float64[np.ndarray, "n 12"]) -> _Plan:
     """What each hand is to show, from numbers between 0 and 1."""
     allowed = np.array([gesture not in mix.exclude for gesture in range(len(GESTURES))])
     gesture = _choose(uniforms[:, 1], np.where(allowed, mix.weights, 0.0))
@@ -231,6 +244,7 @@ def _plan(uniforms: Float64[np.ndarray, "n 9"], mix: PoseMix) -> _Plan:
         gesture=gesture,
         other=partners[(rank + step) % len(partners)],
         wrist=np.where(swing < 0, -swing * limits[:, 0], swing * limits[:, 1]),
+        shape=shape,
     )
 
 
@@ -269,10 +283,13 @@ def _propose(
 
 
 def _acceptable(
-    angles: Float64[np.ndarray, "n 24"], labels: Int64[np.ndarray, " n"], exclude: frozenset[int]
+    angles: Float64[np.ndarray, "n 24"],
+    shape: Float64[np.ndarray, "n 12"],
+    labels: Int64[np.ndarray, " n"],
+    exclude: frozenset[int],
 ) -> Bool[np.ndarray, " n"]:
     """Whether a pose runs through itself nowhere, still shows its gesture, and resembles no excluded one."""
-    bones = bend(torch.from_numpy(angles))
+    bones = bend(torch.from_numpy(angles), torch.from_numpy(shape))
     clear = (penetration(bones) <= MAX_PENETRATION_MM).numpy()
     nearest = nearest_gesture(bones.keypoints.numpy())
     true_to_label = (labels < 0) | (nearest == labels)

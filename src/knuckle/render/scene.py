@@ -1,8 +1,9 @@
 """One picture's scene: the numbers drawn for it from the ranges of a `SceneConfig`.
 
 Picture `index` of seed `seed` is always the same picture. Every factor draws from a generator of its own,
-keyed by (seed, index, factor), so that switching one off leaves all the others as they were. The picture of one
-hand is drawn here, with the hand that may stand near it; `whole` draws pictures of whole scenes.
+keyed by (seed, index, factor), so that switching one off leaves all the others as they were; only the shape has a
+say in the pose, which must not run through itself on it. The picture of one hand is drawn here, with the hand that may
+stand near it; `whole` draws pictures of whole scenes.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from knuckle.render.companions import Companions, place_beside
 from knuckle.render.config import Framing, Lights, SceneConfig, Skin, Sleeves, Viewpoints
 from knuckle.render.jewelry import Jewels, draw_jewels
 from knuckle.render.light import Lighting
+from knuckle.render.mesh import NUM_SHAPES
 from knuckle.render.occluders import Occluder, draw_occluder
 from knuckle.render.poses import sample_poses
 from knuckle.render.sensor import Sensor, draw_sensor
@@ -33,7 +35,6 @@ Range = tuple[float, float]
 Vector = Float64[np.ndarray, " 3"]
 T = TypeVar("T")
 
-NUM_SHAPES: Final = 12
 _WARM: Final = np.array([1.0, 0.0, -1.0])
 _GREEN: Final = np.array([-0.15, 0.3, -0.15])
 """What warm and greenish light adds to the log of red, green and blue; light differs in warmth most."""
@@ -144,10 +145,11 @@ def draw_scenes(config: SceneConfig, seed: int, indices: Sequence[int]) -> list[
         seed: of the sequence, not negative.
         indices: not negative.
     """
-    angles, gestures = sample_poses(seed, indices, config.poses)
+    shapes = [draw_shape(config.shape, generator(seed, index, Factor.SHAPE)) for index in indices]
+    angles, gestures = sample_poses(seed, indices, config.poses, shapes=stacked(shapes))
     scenes = [
-        _draw(config, seed, index, np.asarray(pose, dtype=np.float32), int(gesture))
-        for index, pose, gesture in zip(indices, angles, gestures, strict=True)
+        _draw(config, seed, index, np.asarray(pose, dtype=np.float32), int(gesture), shape)
+        for index, pose, gesture, shape in zip(indices, angles, gestures, shapes, strict=True)
     ]
     return _accompanied(scenes, config, config.companions) if config.companions else scenes
 
@@ -169,7 +171,9 @@ def to_device(rows: T, device: torch.device) -> T:
     return type(rows)(**{f.name: getattr(rows, f.name).to(device) for f in fields(rows)})  # type: ignore[arg-type]
 
 
-def _draw(config: SceneConfig, seed: int, index: int, angles: NDArray[np.float32], gesture: int) -> Scene:
+def _draw(
+    config: SceneConfig, seed: int, index: int, angles: NDArray[np.float32], gesture: int, shape: NDArray[np.float32]
+) -> Scene:
     def rng(factor: Factor) -> np.random.Generator:
         return generator(seed, index, factor)
 
@@ -178,7 +182,7 @@ def _draw(config: SceneConfig, seed: int, index: int, angles: NDArray[np.float32
         angles=angles,
         gesture=gesture,
         is_left=bool(rng(Factor.SIDE).random() < config.left_hands),
-        shape=draw_shape(config.shape, rng(Factor.SHAPE)),
+        shape=shape,
         material=draw_material(config, rng),
         occluder=draw_occluder(occluders, rng(Factor.OCCLUDER)) if occluders else None,
         placement=None,
@@ -202,12 +206,18 @@ def _accompanied(scenes: list[Scene], config: SceneConfig, companions: Companion
     chosen = [row for row, rng in enumerate(draws) if rng.random() < companions.probability]
     if not chosen:
         return scenes
-    indices = [scenes[row].index for row in chosen]
-    angles, gestures = sample_poses(scenes[0].seed, indices, config.poses, stream=Factor.COMPANION_POSE)
-    poses = zip(chosen, angles, gestures, strict=True)
+    others = [draws[row].random() < companions.other_person for row in chosen]
+    shapes = [_second_shape(scenes[row], config, is_other) for row, is_other in zip(chosen, others, strict=True)]
+    angles, gestures = sample_poses(
+        scenes[0].seed,
+        [scenes[row].index for row in chosen],
+        config.poses,
+        stream=Factor.COMPANION_POSE,
+        shapes=stacked(shapes),
+    )
     seconds = [
-        _companion(scenes[row], config, companions, draws[row], np.asarray(pose, dtype=np.float32), int(gesture))
-        for row, pose, gesture in poses
+        _companion(scenes[row], config, is_other, draws[row], np.asarray(pose, dtype=np.float32), int(gesture), shape)
+        for row, is_other, pose, gesture, shape in zip(chosen, others, angles, gestures, shapes, strict=True)
     ]
     placements = place_beside(
         figure_solids([scenes[row].figures[0] for row in chosen]),
@@ -225,28 +235,35 @@ def _accompanied(scenes: list[Scene], config: SceneConfig, companions: Companion
     return result
 
 
+def _second_shape(scene: Scene, config: SceneConfig, is_other: bool) -> NDArray[np.float32]:
+    """The shape of a second hand: that of the person's other one, or anyone's."""
+    if not is_other:
+        return scene.figures[0].shape
+    return draw_shape(config.shape, generator(scene.seed, scene.index, Factor.SHAPE, person=1))
+
+
 def _companion(
     scene: Scene,
     config: SceneConfig,
-    companions: Companions,
+    is_other: bool,
     draws: np.random.Generator,
     angles: NDArray[np.float32],
     gesture: int,
+    shape: NDArray[np.float32],
 ) -> Figure:
     """A second hand, before it is known where it stands: the same person's other one, or anyone's."""
     first = scene.figures[0]
     jewels = draw_jewels(config.jewelry, generator(scene.seed, scene.index, Factor.JEWELRY, person=1))
     elbow = draw_elbow(generator(scene.seed, scene.index, Factor.ELBOW, person=1))
-    if draws.random() >= companions.other_person:
+    if not is_other:
         # The same skin with blotches of its own.
         material = replace(first.material, offset=first.material.offset + 37.0)
-        return Figure(angles, gesture, not first.is_left, first.shape, material, None, None, jewels, elbow)
+        return Figure(angles, gesture, not first.is_left, shape, material, None, None, jewels, elbow)
 
     def rng(factor: Factor) -> np.random.Generator:
         return generator(scene.seed, scene.index, factor, person=1)
 
     is_left = bool(draws.random() < config.left_hands)
-    shape = draw_shape(config.shape, rng(Factor.SHAPE))
     return Figure(angles, gesture, is_left, shape, draw_material(config, rng), None, None, jewels, elbow)
 
 
@@ -262,6 +279,11 @@ def figure_solids(figures: Sequence[Figure]) -> Solid:
 def _view_of(scene: Scene) -> View:
     assert isinstance(scene.view, View)
     return scene.view
+
+
+def stacked(shapes: Sequence[NDArray[np.float32]]) -> Float32[np.ndarray, "n 12"]:
+    """Shapes of any number of hands, none too, as one array."""
+    return np.array(shapes, dtype=np.float32).reshape(-1, NUM_SHAPES)
 
 
 def draw_shape(deviation: float | None, rng: np.random.Generator) -> NDArray[np.float32]:

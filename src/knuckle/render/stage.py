@@ -26,9 +26,10 @@ from knuckle.render.camera import Camera, View, WideView, place_cameras, wide_ca
 from knuckle.render.cast import lamp_share
 from knuckle.render.composite import Sheet, lay_over, sheet_of
 from knuckle.render.labels import Labels, extent, surface_nearness, visibility
+from knuckle.render.mesh import NUM_SHAPES
 from knuckle.render.occluders import Occluder
 from knuckle.render.raster import rasterize
-from knuckle.render.scene import NUM_SHAPES, Factor, Figure, Scene, figure_solids, generator, stack, to_device
+from knuckle.render.scene import Factor, Figure, Scene, figure_solids, generator, stack, to_device
 from knuckle.render.sensor import expose, to_linear
 from knuckle.render.shade import Layer, render_layer
 from knuckle.render.skin_model import SkinModel, wear_jewels, wear_sleeves

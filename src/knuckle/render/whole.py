@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 import numpy as np
 import torch
 from jaxtyping import Float64
+from numpy.typing import NDArray
 
 from knuckle.render.camera import Placement, WideView, look_at
 from knuckle.render.companions import approach, draw_way, far_enough, rotation
@@ -35,6 +36,7 @@ from knuckle.render.scene import (
     draw_viewpoint,
     figure_solids,
     generator,
+    stacked,
 )
 from knuckle.render.sensor import draw_sensor
 from knuckle.render.skin import skin_tones
@@ -108,15 +110,19 @@ def draw_wholes(config: SceneConfig, seed: int, indices: Sequence[int]) -> list[
     draws = [generator(seed, index, Factor.SCENE) for index in indices]
     weights = np.array(config.whole.hands)
     counts = [int(rng.choice(len(weights), p=weights / weights.sum())) for rng in draws]
+    persons = [_persons(config, config.whole, count, rng) for count, rng in zip(counts, draws, strict=True)]
     poses: list[list[tuple[Float64[np.ndarray, " 24"], int]]] = [[] for _ in indices]
     for hand in range(len(weights) - 1):
         rows = [row for row, count in enumerate(counts) if count > hand]
         if rows:
             stream = int(Factor.SCENE_POSE) + hand
-            angles, gestures = sample_poses(seed, [indices[row] for row in rows], config.poses, stream)
+            shapes = [_shape(config, seed, indices[row], persons[row][hand]) for row in rows]
+            own = [indices[row] for row in rows]
+            angles, gestures = sample_poses(seed, own, config.poses, stream, stacked(shapes))
             for row, pose, gesture in zip(rows, angles, gestures, strict=True):
                 poses[row].append((pose, int(gesture)))
-    return [_draw(config, seed, index, rng, own) for index, rng, own in zip(indices, draws, poses, strict=True)]
+    pictures = zip(indices, draws, poses, persons, strict=True)
+    return [_draw(config, seed, index, rng, shown, whose) for index, rng, shown, whose in pictures]
 
 
 def _draw(
@@ -125,9 +131,9 @@ def _draw(
     index: int,
     rng: np.random.Generator,
     poses: list[tuple[Float64[np.ndarray, " 24"], int]],
+    persons: list[_Person],
 ) -> Scene:
     whole = config.whole
-    persons = _persons(config, whole, len(poses), rng)
     figures = _figures(config, seed, index, poses, persons)
     lens = generator(seed, index, Factor.LENS, _PERSON)
     view = WideView(
@@ -160,6 +166,11 @@ def _persons(config: SceneConfig, whole: WholeScenes, count: int, rng: np.random
     return persons
 
 
+def _shape(config: SceneConfig, seed: int, index: int, person: _Person) -> NDArray[np.float32]:
+    """The shape of both of a person's hands."""
+    return draw_shape(config.shape, generator(seed, index, Factor.SHAPE, person.number))
+
+
 def _edge(rng: np.random.Generator) -> int:
     return int(rng.choice(len(_EDGES), p=_EDGE_WEIGHTS))
 
@@ -186,7 +197,7 @@ def _figures(
                 angles=np.asarray(angles, dtype=np.float32),
                 gesture=gesture,
                 is_left=person.left_first != second,
-                shape=draw_shape(config.shape, rng(Factor.SHAPE)),
+                shape=_shape(config, seed, index, person),
                 # The same skin with blotches of its own.
                 material=replace(material, offset=material.offset + 37.0 * second),
                 occluder=draw_occluder(config.occluders, thing) if config.occluders else None,

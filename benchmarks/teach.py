@@ -68,13 +68,17 @@ def variants() -> dict[str, SceneConfig]:
     without = {
         "without other poses than gestures": replace(full, poses=plain_poses),
         "without viewpoints": replace(full, viewpoints=None),
+        "without lens": replace(full, lens=None),
+        "without framing": replace(full, framing=None),
         "without shape": replace(full, shape=None),
         "without skin": replace(full, skin=None),
         "without sleeves": replace(full, sleeves=None),
         "without lights": replace(full, lights=None),
         "without backgrounds": replace(full, backgrounds=None),
-        "without objects, second hands, jewelry": replace(full, occluders=None, companions=None, jewelry=None),
-        "without lens and sensor": replace(full, lens=None, sensor=None),
+        "without objects": replace(full, occluders=None),
+        "without second hands": replace(full, companions=None),
+        "without jewelry": replace(full, jewelry=None),
+        "without sensor": replace(full, sensor=None),
     }
     return {ALL: full, "prototype": prototype(), **without}
 
@@ -142,7 +146,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
     parser.add_argument("--hands", type=int, default=4000, help="rendered hands a network")
     parser.add_argument("--epochs", type=int, default=6, help="passes over them")
-    parser.add_argument("--backbone", default="resnet10t", help="timm name")
+    parser.add_argument("--backbone", default="cs3darknet_focus_s", help="timm name")
     parser.add_argument("--crop", type=int, default=64, help="side of the network's input")
     parser.add_argument("--seeds", type=int, default=2, help="networks a variant")
     parser.add_argument("--processes", type=int, default=2, help="networks trained at a time, one thread each")
@@ -196,27 +200,28 @@ def _run(plan: Plan, job: tuple[str, int]) -> tuple[str, int, float]:
 
 
 def recipe(labels: Path, plan: Plan, seed: int) -> Recipe:
-    """Heatmaps on a small network. No change of colour: what pictures look like is what is measured here."""
+    """The pyramid of `light`, smaller. No change of colour: what pictures look like is what is measured here."""
     content: dict[str, Any] = {
         "data": {"path": str(labels), "validation": 0},
         "model": {
+            "method": "pyramid",
             "backbone": plan.backbone,
             "size": plan.crop,
             "padding": 1.4,
-            "options": {"sigma": 1.5, "decoder": "dark", "width": 64},
+            "options": {"sigma": 1.0, "width": 64},
         },
         "augmentation": {"mirror": 0.5, "rotation": 45.0, "scale": (0.75, 1.25), "shift": 0.08},
         "train": {
             "epochs": plan.epochs,
             "batch": 32,
-            "optimizer": "adamw",
-            "learning_rate": 2e-3,
+            "optimizer": "muon",
+            "learning_rate": 4e-3,
             "weight_decay": 0.05,
             "schedule": {"kind": "cosine"},
-            "warmup_iterations": 100,
+            "warmup_iterations": 30,
             "warmup_factor": 0.01,
-            "clip_norm": 1.0,
-            "ema_decay": 0.995,
+            "clip_norm": 5.0,
+            "ema_decay": 0.99,
             "channels_last": True,
             "seed": seed,
         },

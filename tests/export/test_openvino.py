@@ -17,7 +17,7 @@ from knuckle.cli import main
 from knuckle.export import Crops, export_openvino, export_verified, in_two, verify
 from knuckle.hands import Hands
 from knuckle.methods.weights import save_model
-from knuckle.predict.graph_engine import not_runnable
+from knuckle.predict.graph_engine import NotRunnableError
 from knuckle.predict.openvino_engine import load_openvino
 from knuckle.predict.torch_engine import TorchEngine
 from tests.export.models import SIZE, UNTAUGHT, calibration, noise_crops, stored, with_hand_head
@@ -105,7 +105,7 @@ def test_a_file_that_openvino_refuses_is_told_by_its_own_name(tmp_path: Path, mo
     said = "Exception from a.cpp:1:\nException from b.cpp:2:\nCheck 'c' failed at d.hpp:3:\nShapes differ.\n\n"
 
     def refuse(candidate: Path) -> None:
-        raise not_runnable(candidate, "OpenVINO", RuntimeError(said))
+        raise NotRunnableError(candidate, "OpenVINO", RuntimeError(said))
 
     monkeypatch.setattr(importlib.import_module("knuckle.export.verify"), "load_openvino", refuse)
     with pytest.raises(RuntimeError) as refusal:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
@@ -12,7 +11,7 @@ from knuckle.cli.console import progress, say, say_first
 from knuckle.cli.study_tables import print_comparison, print_study
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from knuckle.study.comparing import Question
     from knuckle.study.run import Options
@@ -42,6 +41,7 @@ ONE_MODEL_OPTIONS: Final = (
 
 
 def study(
+    context: typer.Context,
     out: Annotated[Path, typer.Option(help="New folder for the report, tables and pictures.")],
     base: Annotated[
         Path | None,
@@ -131,12 +131,11 @@ def study(
 
     Example: knuckle study --compare runs/old runs/new --data FreiHAND_pub_v2 --split evaluation --out compared
     """
-    given = dict(locals())
     from knuckle.study.run import Options
 
     options = Options(flip_test, device, workers, on_bad, robustness)
     if compare is not None:
-        _refuse_options_of_one_model(given)
+        _refuse_options_of_one_model(context)
         if data is None:
             raise ValueError("--compare takes two models and --data with the hands' labels; name these with --data.")
         from knuckle.study.comparing import Question
@@ -179,12 +178,12 @@ def study(
     _say_rest(out, (*found.notes, *notes), found.samples.findings, found.skipped)
 
 
-def _refuse_options_of_one_model(given: Mapping[str, object]) -> None:
+def _refuse_options_of_one_model(context: typer.Context) -> None:
     """Options that would change nothing are an error, not a silence."""
-    parameters = inspect.signature(study).parameters
-    changed = [name for name in ONE_MODEL_OPTIONS if given[name] != parameters[name].default]
-    if changed:
-        listed = ", ".join(f"--{name.replace('_', '-')}" for name in changed)
+    sources = {name: context.get_parameter_source(name) for name in ONE_MODEL_OPTIONS}
+    given = [name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
+    if given:
+        listed = ", ".join(f"--{name.replace('_', '-')}" for name in given)
         raise ValueError(
             "--compare takes two models and --data with the hands' labels; leave out what belongs to the study of one "
             f"model: {listed}."

@@ -24,7 +24,7 @@ from knuckle.geometry import CropRule, frame_box
 from knuckle.hands import Hands
 from knuckle.metrics.errors import pck
 from knuckle.predict.engine import Engine
-from knuckle.predict.graph_engine import AGAIN, GraphModel
+from knuckle.predict.graph_engine import GraphModel, NotRunnableError
 from knuckle.predict.load import StoredModel
 from knuckle.predict.onnx_engine import load_onnx
 from knuckle.predict.openvino_engine import load_openvino
@@ -177,9 +177,8 @@ def _load(candidate: Path, path: Path) -> GraphModel:
     """The file that was made in passing, and is to be called `path`."""
     try:
         return load_openvino(candidate) if path.suffix == SUFFIX else load_onnx(candidate, "cpu")
-    except ValueError as error:
-        said = str(error).replace(str(candidate), str(path)).removesuffix(AGAIN)
-        raise RuntimeError(f"{said}; nothing was written.") from error
+    except NotRunnableError as error:
+        raise RuntimeError(f"{path} {error.refusal}; nothing was written.") from error
 
 
 def verify(reference: Engine, exported: GraphModel, crops: Crops) -> tuple[Verification, Verification]:

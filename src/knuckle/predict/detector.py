@@ -20,7 +20,7 @@ from jaxtyping import Float32, Int64, UInt8
 
 from knuckle.geometry import Crop
 from knuckle.metrics.matching import box_iou
-from knuckle.predict.graph_engine import check_size, not_runnable
+from knuckle.predict.graph_engine import NotRunnableError, check_size
 from knuckle.predict.onnx_session import ERRORS_ALONE, session_options
 from knuckle.predict.photos import check_boxes
 
@@ -92,7 +92,7 @@ class OnnxDetector:
         try:
             self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's own types share no base but this
-            raise not_runnable(Path(path), "onnxruntime", error) from error
+            raise NotRunnableError(Path(path), "onnxruntime", error) from error
         self.metadata = _metadata(Path(path), self._session.get_modelmeta().custom_metadata_map)
         self.side = int(self.metadata["side"])
         self.least_score = float(self.metadata["least_score"] if least_score is None else least_score)

@@ -28,12 +28,8 @@ FILE_VERSION: Final = 1
 
 METADATA_KEY: Final = "knuckle"
 
-AGAIN: Final = "; export it again."
-"""How the sentence on a file that cannot be run ends."""
-
 MOST_BYTES: Final = 2 << 30
 """Protocol buffers, of which ONNX files are made, end there; larger files are refused unread."""
-
 
 LONGEST_REASON: Final = 300
 """Letters of what a run-time says about a file that it refuses."""
@@ -126,9 +122,17 @@ def check_size(path: Path) -> None:
         raise ValueError(f"{path} has {size:,} bytes, and a model's file has up to {MOST_BYTES:,}; export it again.")
 
 
-def not_runnable(path: Path, run_time: str, error: Exception) -> ValueError:
-    """What to raise where a run-time refuses a file."""
-    return ValueError(f"{path} cannot be run by {run_time} ({reason_of(error)}){AGAIN}")
+class NotRunnableError(ValueError):
+    """A run-time refuses a model's file.
+
+    Attributes:
+        refusal: by whom and why, "cannot be run by ONNX Runtime (...)".
+    """
+
+    def __init__(self, path: Path, run_time: str, error: Exception) -> None:
+        """Of a file, by the run-time that raised an error."""
+        self.refusal = f"cannot be run by {run_time} ({reason_of(error)})"
+        super().__init__(f"{path} {self.refusal}; export it again.")
 
 
 def reason_of(error: Exception) -> str:

@@ -16,9 +16,9 @@ from knuckle.predict.graph_engine import (
     METADATA_KEY,
     GraphEngine,
     GraphModel,
+    NotRunnableError,
     check_size,
     graph_model,
-    not_runnable,
     read_metadata,
 )
 from knuckle.predict.onnx_session import NOTHING, session_options
@@ -47,7 +47,7 @@ class OnnxEngine(GraphEngine):
         try:
             self._session = onnxruntime.InferenceSession(str(path), options, providers=providers)
         except Exception as error:  # onnxruntime's own types share no base but this
-            raise not_runnable(path, "onnxruntime", error) from error
+            raise NotRunnableError(path, "onnxruntime", error) from error
         self.metadata = read_metadata(path, self._session.get_modelmeta().custom_metadata_map.get(METADATA_KEY))
         self._names = [output.name for output in self._session.get_outputs()]
 

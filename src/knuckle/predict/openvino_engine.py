@@ -22,9 +22,9 @@ from knuckle.predict.graph_engine import (
     METADATA_KEY,
     GraphEngine,
     GraphModel,
+    NotRunnableError,
     check_size,
     graph_model,
-    not_runnable,
     read_metadata,
 )
 
@@ -59,7 +59,7 @@ class OpenVinoEngine(GraphEngine):
             graph = core.read_model(path, config={"ENABLE_MMAP": False})
             said = graph.get_rt_info([METADATA_KEY]).astype(str) if graph.has_rt_info([METADATA_KEY]) else None
         except Exception as error:  # OpenVINO's own types share no base but this
-            raise not_runnable(path, "OpenVINO", error) from error
+            raise NotRunnableError(path, "OpenVINO", error) from error
         self.metadata = read_metadata(path, said)
         settings: dict[str, Any] = {
             "PERFORMANCE_HINT": "LATENCY",
@@ -70,7 +70,7 @@ class OpenVinoEngine(GraphEngine):
         try:
             self._model = core.compile_model(graph, place, settings)
         except Exception as error:
-            raise not_runnable(path, "OpenVINO", error) from error
+            raise NotRunnableError(path, "OpenVINO", error) from error
         self._defaults = {
             name: np.array(value, dtype=np.float32)
             for name, value in (("box_side", _box_side(self.metadata)),)

@@ -85,4 +85,4 @@ def test_the_environment_names_versions_and_seeds(tmp_path: Path) -> None:
     content = json.loads((tmp_path / "environment.json").read_text())
     assert torch.__version__.startswith(content["packages"]["torch"])
     assert content["seeds"]["train.seed"] == 5
-    assert (content["device"], content["processes"]) == ("cpu", 2)
+    assert (content["device"], content["precision"], content["processes"]) == ("cpu", "float32", 2)

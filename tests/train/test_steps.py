@@ -13,7 +13,16 @@ from knuckle.data.loader import Batch
 from knuckle.methods.base import Features, Outputs, Targets
 from knuckle.methods.hand_head import SideLesson
 from knuckle.train.distributed import Team
-from knuckle.train.steps import Buffers, LossOf, batches_of_epoch, compute_gradient, in_order, seed_step, stripe
+from knuckle.train.steps import (
+    Buffers,
+    LossOf,
+    batches_of_epoch,
+    compute_gradient,
+    in_order,
+    seed_step,
+    stripe,
+    usable_precision,
+)
 from tests.train.tiny import SIZE, Tiny
 
 ALONE = Team(0, 1, torch.device("cpu"))
@@ -112,6 +121,14 @@ def test_bf16_runs_the_network_in_bf16_and_the_loss_in_float32() -> None:
     gradient = compute_gradient(LossOf(method, "bf16"), method, [batch_of([0, 1])], ALONE)
     assert seen == [torch.bfloat16, torch.float32]
     assert gradient.finite
+
+
+@pytest.mark.parametrize(("has_it", "expected"), [(True, "bf16"), (False, "float32")])
+def test_cpus_without_bfloat16_run_in_float32(has_it: bool, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: has_it)
+    assert usable_precision("bf16", torch.device("cpu")) == expected
+    assert usable_precision("float32", torch.device("cpu")) == "float32"
+    assert usable_precision("bf16", torch.device("cuda")) == "bf16"
 
 
 def test_buffers_are_restored() -> None:

@@ -35,6 +35,7 @@ from knuckle.train.interrupt import Interrupted, stop_request
 from knuckle.train.journal import Journal
 from knuckle.train.optim import gradient_norm, learning_rate, make_optimizer, scale_gradients, set_learning_rate
 from knuckle.train.recipe import Cosine, Training
+from knuckle.train.steps import usable_precision
 
 RESULT = "detector.safetensors"
 SPLIT_SEED = 0
@@ -136,7 +137,8 @@ def take_step(
 ) -> dict[str, float]:
     """One step of the optimizer; a loss or a gradient that is not finite leaves the weights as they are."""
     targets = encode(boxes, images.shape[2] // STRIDE, images.shape[3] // STRIDE)
-    with torch.autocast("cpu", torch.bfloat16, enabled=training.precision == "bf16"):
+    precision = usable_precision(training.precision, images.device)
+    with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
         found = network(images.contiguous(memory_format=torch.channels_last))
     losses = detector_loss(found.float(), targets)
     optimizer.zero_grad(set_to_none=True)

@@ -20,7 +20,7 @@ from knuckle.train.interrupt import StopRequest
 from knuckle.train.journal import Journal
 from knuckle.train.optim import learning_rate, make_optimizer, scale_gradients, set_learning_rate
 from knuckle.train.recipe import Training
-from knuckle.train.steps import Buffers, Gradient, LossOf, compute_gradient, seed_step
+from knuckle.train.steps import Buffers, Gradient, LossOf, compute_gradient, seed_step, usable_precision
 
 
 @dataclass
@@ -63,7 +63,7 @@ def start(method: Method, training: Training, team: Team, checkpoint: Path | Non
     position = None if checkpoint is None else read_position(checkpoint)
     if checkpoint is not None and position is not None:
         load_checkpoint(checkpoint, method, None if average is None else average.network, optimizer)
-    module = wrap(LossOf(method, training.precision), team)
+    module = wrap(LossOf(method, usable_precision(training.precision, team.device)), team)
     if training.compile:
         module.compile()
     return Learner(method, module, average, optimizer, Buffers(method), position or Position())

@@ -32,7 +32,7 @@ from knuckle.train.parts import Parts, names, read_parts, render_held_out, taugh
 from knuckle.train.recipe import Recipe
 from knuckle.train.run_folder import check_run, open_run, record_data, record_environment
 from knuckle.train.start import settle, starting_model
-from knuckle.train.steps import Gradient, batches_of_epoch, in_order, stripe
+from knuckle.train.steps import Gradient, batches_of_epoch, in_order, stripe, usable_precision
 from knuckle.train.validation import is_better, validate
 
 
@@ -282,5 +282,8 @@ def introduce(run: Run, learner: Learner) -> None:
     sizes = ", ".join(f"{len(hands)} for {name}" for name, hands in run.parts.named().items())
     where = f"{run.team.size} x {run.team.device.type}" if run.team.size > 1 else str(run.team.device)
     run.journal.say(f"Hands: {sizes}; {len(run.parts.skipped)} left out (data.json). Device: {where}.")
+    wanted = run.recipe.train.precision
+    if usable_precision(wanted, run.team.device) != wanted:
+        run.journal.say(f"This CPU has no instructions for {wanted}; the network runs in float32.")
     if learner.position.step:
         run.journal.say(f"Going on after step {learner.position.step}, in epoch {learner.position.epoch + 1}.")

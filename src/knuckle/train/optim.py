@@ -6,31 +6,25 @@ The learning rate depends on the step's number alone, so that a resumed run need
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from knuckle.train.muon import Muon
 from knuckle.train.recipe import Cosine, Training
 
 
 def make_optimizer(module: nn.Module, training: Training) -> torch.optim.Optimizer:
-    """Adam, AdamW or Muon over all parameters; weight decay spares biases and normalisation.
-
-    Muon (Jordan, 2024; timm's) makes the update of every matrix orthogonal, kernels as matrices of a row an output
-    channel, and scales it to the size of AdamW's, so that the learning rates of both compare (Liu et al., 2025,
-    "Muon is Scalable for LLM Training"). Biases and normalisation follow AdamW.
-    """
+    """Adam, AdamW or Muon over all parameters; weight decay spares biases and normalisation."""
     parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
     matrices = {"params": [p for p in parameters if p.ndim > 1], "weight_decay": training.weight_decay}
     vectors = {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0}
-    if training.optimizer == "muon":
-        from timm.optim.muon import Muon
-
-        groups = [matrices, vectors | {"use_fallback": True}]
-        return Muon([g for g in groups if g["params"]], lr=training.learning_rate, nesterov=True)
-    kind = torch.optim.AdamW if training.optimizer == "adamw" else torch.optim.Adam
-    return kind([group for group in (matrices, vectors) if group["params"]], lr=training.learning_rate)
+    kinds: dict[str, Callable[..., torch.optim.Optimizer]]
+    kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "muon": Muon}
+    groups = [group for group in (matrices, vectors) if group["params"]]
+    return kinds[training.optimizer](groups, lr=training.learning_rate)
 
 
 def learning_rate(training: Training, step: int, steps_per_epoch: int) -> float:

@@ -21,6 +21,7 @@ from knuckle.train.checkpoint import write_atomically
 from knuckle.train.distributed import Team
 from knuckle.train.parts import Parts
 from knuckle.train.recipe import Recipe, check_recipe
+from knuckle.train.steps import usable_precision
 
 FREE_TO_CHANGE: Final = ("train.epochs", "train.workers", "device")
 """Fields of a recipe that a resumed run may give another value."""
@@ -87,6 +88,7 @@ def record_environment(folder: Path, recipe: Recipe, team: Team) -> None:
         "packages": {name: _version(name) for name in packages},
         "device": str(team.device),
         "device_name": torch.cuda.get_device_name(team.device) if team.device.type == "cuda" else platform.machine(),
+        "precision": usable_precision(recipe.train.precision, team.device),
         "processes": team.size,
         "threads": torch.get_num_threads(),
         "seeds": {"data.seed": recipe.data.seed, "train.seed": recipe.train.seed},

@@ -19,11 +19,19 @@ from jaxtyping import Bool, Float, Int, Int64, UInt8
 from torch import Tensor, nn
 
 from knuckle.data.loader import Batch
+from knuckle.devices import has_bfloat16
 from knuckle.methods.base import Method, Targets
 from knuckle.skeleton import NUM_JOINTS
 from knuckle.train.distributed import Team, sum_over_team
 from knuckle.train.interrupt import StopRequest
 from knuckle.train.optim import gradient_norm, scale_gradients
+
+Precision = Literal["float32", "bf16"]
+
+
+def usable_precision(wanted: Precision, device: torch.device) -> Precision:
+    """What the network runs in where a recipe wants that: bf16 saves time, except on CPUs that only imitate it."""
+    return wanted if has_bfloat16(device) else "float32"
 
 
 class LossOf(nn.Module):
@@ -34,7 +42,7 @@ class LossOf(nn.Module):
         precision: "bf16" runs the network under autocast; the loss is always computed in float32.
     """
 
-    def __init__(self, method: Method, precision: Literal["float32", "bf16"] = "float32") -> None:
+    def __init__(self, method: Method, precision: Precision = "float32") -> None:
         super().__init__()
         self.method = method
         self.bf16 = precision == "bf16"

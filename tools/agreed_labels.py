@@ -4,9 +4,10 @@
 
 Each hand is looked at several times, turned, mirrored, nearer and farther. A joint's label is the median of what
 the looks say; how far they lie from it on average, in longer sides of the box, is the joint's disagreement. Hands
-whose joints disagree by more than `MOST_OF_HAND` on average are left out, and of the others the joints that disagree
-by more than `MOST_OF_JOINT` are unlabelled. A network that learns from turned and covered crops of these photos must
-find there what it found in the plain ones (self-training with a noisy student: Xie and others, CVPR 2020).
+whose joints disagree by more than `MOST_OF_HAND` on average are left out, and those whose keypoints do not fill their
+box, which people drew tight; of the others, joints that disagree by more than `MOST_OF_JOINT` are unlabelled. A
+network that learns from turned and covered crops of these photos must find there what it found in the plain ones
+(self-training with a noisy student: Xie and others, CVPR 2020).
 """
 
 from __future__ import annotations
@@ -39,6 +40,8 @@ LOOKS: Final = (
 """Keyword arguments of `Crop.around`, one look each."""
 MOST_OF_HAND: Final = 0.06
 MOST_OF_JOINT: Final = 0.08
+MOST_BESIDE: Final = 0.15
+"""How far each side of the keypoints' extent may lie from that of the box, in longer sides of the box."""
 
 
 class Agreement(NamedTuple):
@@ -90,13 +93,20 @@ def _to_image(crops: list[Crop], xy_crop: Float32[np.ndarray, "looks 21 2"]) -> 
 
 def labelled(hands: Hands, seen: Agreement) -> Hands:
     """The hands on which the looks agree, with the joints on which they do."""
-    kept: Bool[np.ndarray, " n"] = seen.disagreement.mean(axis=1) <= MOST_OF_HAND
+    kept = (seen.disagreement.mean(axis=1) <= MOST_OF_HAND) & _fills(seen.xy, hands.box)
     agreed = seen.disagreement <= MOST_OF_JOINT
     labels = hands.replace(
         xy=np.where(agreed[..., None], seen.xy, np.nan).astype(np.float32),
         visibility=np.where(agreed, VISIBLE, UNLABELED).astype(np.uint8),
     )
     return labels[kept]
+
+
+def _fills(xy: Float64[np.ndarray, "n 21 2"], box: Float64[np.ndarray, "n 4"]) -> Bool[np.ndarray, " n"]:
+    extent = np.concatenate([xy.min(axis=1), xy.max(axis=1)], axis=1)
+    side = (box[:, 2:] - box[:, :2]).max(axis=1)
+    filled: Bool[np.ndarray, " n"] = (np.abs(extent - box) <= MOST_BESIDE * side[:, None]).all(axis=1)
+    return filled
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from knuckle.hands import UNLABELED, VISIBLE, Hands
 from knuckle.predict.engine import Engine
 from knuckle.predict.points import CropPoints
 from knuckle.predict.predictor import Predictor
-from tools.agreed_labels import LOOKS, MOST_OF_HAND, MOST_OF_JOINT, Agreement, labelled, look
+from tools.agreed_labels import LOOKS, MOST_BESIDE, MOST_OF_HAND, MOST_OF_JOINT, Agreement, labelled, look
 
 SPOT = (61.0, 40.0)
 BOX = (40.0, 20.0, 90.0, 70.0)
@@ -52,18 +52,19 @@ def test_every_look_comes_back_to_the_same_place(tmp_path: Path) -> None:
     seen = look(Predictor(Spotter(), CropRule(size=96)), hands)
     np.testing.assert_allclose(seen.xy, np.broadcast_to(SPOT, (1, 21, 2)), atol=0.2)
     assert seen.disagreement.max() < 0.01
-    labels = labelled(hands, seen)
-    assert (labels.visibility == VISIBLE).all()
-    np.testing.assert_allclose(labels.xy, seen.xy, atol=1e-3)
 
 
-def test_what_the_looks_disagree_on_is_no_label(tmp_path: Path) -> None:
+def test_what_the_looks_disagree_on_or_leaves_the_box_empty_is_no_label(tmp_path: Path) -> None:
     hands = _photo(tmp_path)
-    hands = Hands.concat([hands, hands])
-    disagreement = np.full((2, 21), 0.01)
+    hands = Hands.concat([hands, hands, hands])
+    disagreement = np.full((3, 21), 0.01)
     disagreement[0, 5] = MOST_OF_JOINT + 0.01
     disagreement[1] = MOST_OF_HAND + 0.01
-    labels = labelled(hands, Agreement(np.full((2, 21, 2), 50.0), disagreement))
+    inset = np.array([0.9 * MOST_BESIDE * 50, 0])  # the box's longer side is 50
+    filling = np.linspace(BOX[:2] + inset, BOX[2:] - inset, 21)
+    small = np.linspace(BOX[:2] + 1.3 * inset, BOX[2:], 21)
+    labels = labelled(hands, Agreement(np.stack([filling, filling, small]), disagreement))
+    np.testing.assert_allclose(labels.xy[0, 6:], filling[6:], atol=1e-3)
     assert len(labels) == 1
     assert labels.visibility[0, 5] == UNLABELED
     assert np.isnan(labels.xy[0, 5]).all()

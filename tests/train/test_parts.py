@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,19 @@ def test_parts_of_their_own_and_more_sources(labels: Path, tmp_path: Path) -> No
     other = {"path": str(tmp_path / "b.json")}
     parts = parts_of(path=str(labels), more=[other], validation=other)
     assert (len(parts.train), len(parts.validation), len(parts.test)) == (12, 2, 0)
+
+
+def test_more_sources_can_be_repeated_and_only_in_training(labels: Path, tmp_path: Path) -> None:
+    write(hands_of([7, 8, 9, 10], "b"), tmp_path / "b.json", "coco")
+    parts = parts_of(path=str(labels), more=[{"path": str(tmp_path / "b.json"), "repeat": 3}], validation=0.25)
+    assert isinstance(parts.train, Hands)
+    assert isinstance(parts.train, Hands)
+    assert isinstance(parts.validation, Hands)
+    shown, kept = Counter(parts.train.image.tolist()), Counter(parts.validation.image.tolist())
+    assert {(name[0], times) for name, times in shown.items()} == {("a", 1), ("b", 3)}
+    assert set(kept.values()) == {1}
+    assert {name[0] for name in kept} == {"a", "b"}
+    assert not kept.keys() & shown.keys()
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ def written(tmp_path: Path, text: str) -> Path:
 def test_only_the_path_is_required() -> None:
     recipe = check_recipe(MINIMAL, "r")
     assert isinstance(recipe.data, Data)
-    assert recipe.data.sources == (Source(path="photos"),)
+    assert (recipe.data.path, recipe.data.more) == ("photos", ())
     assert recipe.augmentation == Augmentation.none()
     assert recipe.train.schedule == Step()
 

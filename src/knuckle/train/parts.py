@@ -134,13 +134,13 @@ def _plan_rendered(data: Rendered, size: int, device: str) -> Parts:
 
 def _read_files(data: Data) -> Parts:
     skipped: list[str] = []
-    own, *more = data.sources
-    hands = Hands.concat(
-        [
-            _read_field("data", own, data, skipped),
-            *(_read_field(f"data.more[{number}]", source, data, skipped) for number, source in enumerate(more)),
-        ]
-    )
+    own = Source(path=data.path, format=data.format, split=data.split)
+    sources = [
+        _read_field("data", own, data, skipped),
+        *(_read_field(f"data.more[{number}]", source, data, skipped) for number, source in enumerate(data.more)),
+    ]
+    hands = Hands.concat(sources)
+    repeats = np.repeat([1, *(source.repeat for source in data.more)], [len(source) for source in sources])
     fractions = {
         name: part for name in ("validation", "test") if isinstance(part := getattr(data, name), float) and part > 0
     }
@@ -151,7 +151,7 @@ def _read_files(data: Data) -> Parts:
         else hands[rows.get(name, np.empty(0, dtype=np.int64))]
         for name in ("validation", "test")
     }
-    train = hands[rows["train"]]
+    train = hands[np.repeat(rows["train"], repeats[rows["train"]])]
     for name, part, wanted in (("training", train, True), ("validation", parts["validation"], data.validation != 0)):
         if wanted and not len(part):
             groups = len(np.unique(hands.group))

@@ -73,6 +73,12 @@ class Source(Section):
     split: str | None = None
 
 
+class MoreSource(Source):
+    """Labelled hands beside the first ones, each `repeat` times in every epoch of training: a few photos among many."""
+
+    repeat: int = Field(1, ge=1)
+
+
 def _fraction(value: Any) -> Any:
     """A number, or a ratio as text: "1/6"."""
     if isinstance(value, str) and "/" in value:
@@ -105,17 +111,12 @@ class Data(Section):
     path: str
     format: Format = "auto"
     split: str | None = None
-    more: tuple[Source, ...] = ()
+    more: tuple[MoreSource, ...] = ()
     validation: Part = 0.1
     test: Part = 0.0
     crop: Literal["box", "full"] = "box"
     on_bad: OnBad = "skip"
     seed: NonNegativeInt = 0
-
-    @property
-    def sources(self) -> tuple[Source, ...]:
-        """All sources of the training data."""
-        return (Source(path=self.path, format=self.format, split=self.split), *self.more)
 
     @model_validator(mode="after")
     def _something_is_left(self) -> Data:

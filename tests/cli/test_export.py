@@ -54,7 +54,11 @@ def test_rendered_hands_serve_where_there_are_no_labels(place: Path, capsys: pyt
     ("arguments", "code", "sentence"),
     [
         (["m.safetensors", "--out", "m.bin"], 2, "ends in .onnx"),
-        (["nowhere", "--out", "m.onnx"], 2, "no model nowhere; give 'light' or 'accurate', a run folder"),
+        (
+            ["nowhere", "--out", "m.onnx"],
+            2,
+            "no model nowhere; give 'light', 'light_rendered' or 'accurate', a run folder",
+        ),
         (["x.onnx", "--out", "m.onnx"], 2, "holds no weights to go on with"),
     ],
 )

@@ -22,6 +22,7 @@ ABSENT: Final = "not installed"
 ASSETS: Final = Path(knuckle.__file__).parent / "predict" / "assets"
 MODELS: Final = {
     "light": (".onnx", ".safetensors"),
+    "light_rendered": (".onnx", ".safetensors"),
     "accurate": (".onnx", ".safetensors"),
     "detector": (".onnx",),
 }

@@ -31,10 +31,12 @@ _GRAPHS: Final[dict[str, EngineName]] = {".onnx": "onnxruntime", ".xml": "openvi
 """Suffixes of exported files, and what runs them."""
 
 _LOADABLE = (
-    "'light' or 'accurate', a run folder of knuckle train, a .safetensors, .onnx or .xml file of knuckle, or an MMPose "
-    ".pth file"
+    "'light', 'light_rendered' or 'accurate', a run folder of knuckle train, a .safetensors, .onnx or .xml file of "
+    "knuckle, or an MMPose .pth file"
 )
-_TRAINED = "'light' or 'accurate', a run folder of knuckle train, a .safetensors file or an MMPose .pth file"
+_TRAINED = (
+    "'light', 'light_rendered' or 'accurate', a run folder of knuckle train, a .safetensors file or an MMPose .pth file"
+)
 
 
 def load(
@@ -51,11 +53,11 @@ def load(
     """A model, ready to predict.
 
     Args:
-        name: a model that comes with knuckle, "light" or "accurate"; a run folder of `knuckle train` (its best
-            weights, else its last), a .safetensors file saved by knuckle, an .onnx or OpenVINO .xml file of `knuckle
-            export`, or a .pth checkpoint of MMPose's FreiHAND or RHD heatmap models. Nothing in these files is
-            executed. The text "light" alone is the shipped model whatever lies in the working directory; "./light"
-            is yours.
+        name: a model that comes with knuckle, "light", "light_rendered" or "accurate"; a run folder of `knuckle
+            train` (its best weights, else its last), a .safetensors file saved by knuckle, an .onnx or OpenVINO .xml
+            file of `knuckle export`, or a .pth checkpoint of MMPose's FreiHAND or RHD heatmap models. Nothing in these
+            files is executed. The text "light" alone is the shipped model whatever lies in the working directory;
+            "./light" is yours.
         flip_test: average over each crop and its mirror image: twice the time, a little more exact.
         preset: which of MMPose's two training set-ups a .pth file comes from: "freihand" or "rhd".
             Default: what the file says (1.x), else its name, else "freihand".

@@ -12,15 +12,17 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-SHIPPED: Final = ("light", "accurate")
-"""The names, the quickest first."""
+SHIPPED: Final = ("light", "light_rendered", "accurate")
+"""The names, the quickest first; `light_rendered` learnt from no photo, whatever `light` learns from."""
 
 ONNX: Final = ".onnx"
 SAFETENSORS: Final = ".safetensors"
 
 ASSETS: Final = Path(__file__).parent / "assets"
 
-MOST_BYTES: Final[Mapping[str, int]] = MappingProxyType({"light": 10_000_000, "accurate": 16_000_000})
+MOST_BYTES: Final[Mapping[str, int]] = MappingProxyType(
+    {"light": 10_000_000, "light_rendered": 10_000_000, "accurate": 16_000_000}
+)
 """How large a file of each may be."""
 
 

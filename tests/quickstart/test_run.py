@@ -14,9 +14,10 @@ import pytest
 import knuckle
 from knuckle.cli.quickstart import quickstart as command
 from knuckle.evaluate import evaluate
-from knuckle.quickstart import Settings, quickstart
+from knuckle.hands import Hands
+from knuckle.quickstart import Settings, quickstart, run
 from knuckle.quickstart.page import Page, data_url, write_page
-from knuckle.quickstart.run import chance_pck, shrunk
+from knuckle.quickstart.run import LEAST_EPOCHS, chance_pck, shrunk
 from tests.formats.fakes import example_hands
 
 TINY = Settings(hands=24, size=48, crop=32, epochs=1, backbone="test_byobnet")
@@ -104,6 +105,19 @@ def test_a_photo_that_cannot_be_read_stops_it_before_anything_is_made(tmp_path: 
     with pytest.raises(ValueError, match=r"gone\.jpg"):
         quickstart(tmp_path / "out", [tmp_path / "gone.jpg"], settings=TINY)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "epochs", "expected"),
+    [(0.01, 10, 10), (0.4, 10, 5), (0.4, 4, 4), (5.0, 10, LEAST_EPOCHS), (5.0, 1, 1)],
+)
+def test_a_slow_machine_takes_fewer_passes(
+    seconds: float, epochs: int, expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    knuckle.write(Hands.concat([example_hands()] * 32), tmp_path / "labels.json", "coco")
+    monkeypatch.setattr(run, "step_seconds", lambda recipe, count: [9.0, seconds, 9.0])
+    monkeypatch.setattr(run, "TRAINING_SECONDS", 5.5 * 0.4 * 96 * 0.75 / 32)  # five and a half passes at 0.4 s a step
+    assert run.affordable_epochs(tmp_path / "labels.json", Settings(epochs=epochs)) == expected
 
 
 def test_the_command_line_does_as_much_as_the_settings_say() -> None:

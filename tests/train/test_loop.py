@@ -20,7 +20,7 @@ from knuckle.methods.base import Outputs, Targets
 from knuckle.methods.weights import load_model
 from knuckle.train import DivergenceError, Interrupted, train
 from knuckle.train.checkpoint import read_position
-from knuckle.train.dry_run import dry_run
+from knuckle.train.dry_run import dry_run, step_seconds
 from knuckle.train.journal import read_journal
 from knuckle.train.recipe import Recipe, check_recipe
 from tests.train.run_tiny import Faulty, run_apart
@@ -233,6 +233,9 @@ def test_a_heatmap_run_on_rendered_hands(tmp_path: Path, word: bool, monkeypatch
     if not word:
         content["data"] = {"kind": "rendered", "hands": 8, "validation": 3, "test": 2, "size": 32}
     recipe = check_recipe(content, "heatmap")
+    taken = step_seconds(recipe, 1)
+    assert len(taken) == 1
+    assert 0 < taken[0] < 600
     told = dict(dry_run(recipe))
     assert told["crops"] == "8 x 3 x 32 x 32"
     assert list(tmp_path.iterdir()) == []

@@ -16,7 +16,9 @@ def quickstart(
     ] = None,
     out: Annotated[Path, typer.Option("--out", help="Folder to make.")] = Path("runs/quickstart"),
     hands: Annotated[int, typer.Option("--hands", min=100, help="Hands to render.")] = 3000,
-    epochs: Annotated[int, typer.Option("--epochs", min=1, help="Passes over them.")] = 10,
+    epochs: Annotated[
+        int, typer.Option("--epochs", min=1, help="Passes over them; on a slow machine fewer, so that it ends in time.")
+    ] = 10,
 ) -> None:
     """Render hands, train a small network on them, measure it, and show what it finds.
 

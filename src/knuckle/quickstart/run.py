@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,12 +30,19 @@ from knuckle.render import render
 from knuckle.render.folder import render_folder
 from knuckle.skeleton import GESTURES
 from knuckle.train import train
+from knuckle.train.dry_run import step_seconds
 from knuckle.train.recipe import Recipe, check_recipe
 
 LEARNING_SEED: Final = 0
 FRESH_SEED: Final = 1
 """Of hands that are rendered after training."""
 FRESH_HANDS: Final = 12
+TRAINING_SECONDS: Final = 160.0
+"""That training may take, so that all of it ends within five minutes on two slow cores."""
+TIMED_STEPS: Final = 4
+KEPT_FOR_VALIDATION: Final = 0.05
+KEPT_FOR_TEST: Final = 0.2
+LEAST_EPOCHS: Final = 3
 LARGEST_PHOTO: Final = 900
 """Longer side of a photo on the page, pixels."""
 
@@ -55,7 +62,7 @@ class Settings:
         hands: rendered hands; a fifth of them is kept for the test.
         size: side of the rendered pictures, pixels.
         crop: side of the network's input, pixels.
-        epochs: passes over the training part.
+        epochs: passes over the training part, at most: a slow machine takes as many as fit into `TRAINING_SECONDS`.
         backbone: a timm network.
     """
 
@@ -103,8 +110,11 @@ def quickstart(
     say(f"1 of 4: rendering {settings.hands} hands into {out / 'hands'}.")
     with progress(settings.hands, "hands") as update:
         render_folder(out / "hands", settings.hands, LEARNING_SEED, settings.size, progress=update)
-    say(f"2 of 4: training {settings.backbone} on four fifths of them.")
-    run = train(recipe(out / "hands" / "annotations.json", settings), out / "model")
+    labels = out / "hands" / "annotations.json"
+    settings = replace(settings, epochs=affordable_epochs(labels, settings))
+    times = "once" if settings.epochs == 1 else f"{settings.epochs} times"
+    say(f"2 of 4: training {settings.backbone} on four fifths of them, {times} over.")
+    run = train(recipe(labels, settings), out / "model")
     say("3 of 4: measuring it on hands that it has not seen.")
     compared = predictions_of_model(run, read(run / "test.json"), device="cpu")
     report = evaluate(compared.pred, compared.true)
@@ -137,7 +147,7 @@ def quickstart(
 def recipe(labels: Path, settings: Settings) -> Recipe:
     """A short run of the pyramid method on the CPU, which learns most in minutes; a fifth of the hands is the test."""
     content: dict[str, Any] = {
-        "data": {"path": str(labels), "validation": 0.05, "test": 0.2},
+        "data": {"path": str(labels), "validation": KEPT_FOR_VALIDATION, "test": KEPT_FOR_TEST},
         "model": {
             "method": "pyramid",
             "backbone": settings.backbone,
@@ -164,6 +174,15 @@ def recipe(labels: Path, settings: Settings) -> Recipe:
         "device": "cpu",
     }
     return check_recipe(content, "the quickstart's recipe")
+
+
+def affordable_epochs(labels: Path, settings: Settings) -> int:
+    """The passes that fit into `TRAINING_SECONDS` at this machine's speed; not more than asked for, nor too few."""
+    rehearsed = recipe(labels, settings)
+    quickest = min(step_seconds(rehearsed, TIMED_STEPS))
+    learnt = len(read(labels)) * (1 - KEPT_FOR_VALIDATION - KEPT_FOR_TEST)
+    fitting = int(TRAINING_SECONDS / (quickest * max(1.0, learnt / rehearsed.train.batch)))
+    return min(settings.epochs, max(LEAST_EPOCHS, fitting))
 
 
 def chance_pck(learnt: Hands, true: Hands) -> float:

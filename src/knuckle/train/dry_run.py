@@ -66,6 +66,28 @@ def dry_run(recipe: Recipe, out: Path | None = None, *, resume: bool = False) ->
         ]
 
 
+def step_seconds(recipe: Recipe, count: int) -> list[float]:
+    """How long each of the first steps of a run takes on this machine, reading its images included; writes nothing.
+
+    Raises:
+        ValueError: the recipe or its data is unfit.
+    """
+    recipe = settle(recipe)
+    with join_team(recipe.device) as team:
+        parts = read_parts(recipe, team.device)
+        method, spec = build_method(recipe)
+        learner = start(method, recipe.train, team)
+        steps = batches_of_epoch(len(parts.train), recipe.train.batch, recipe.train.seed, epoch=0)
+        taken: list[float] = []
+        with closing(load_shares(training_source(recipe, parts, spec), recipe, steps[:count], 0, team)) as shares:
+            for _ in steps[:count]:
+                began = time.perf_counter()
+                pieces, _ = next(shares)
+                take_step(learner, pieces, recipe.train, len(steps), team)
+                taken.append(time.perf_counter() - began)
+        return taken
+
+
 def _peak_memory(device: torch.device) -> str:
     """Of the GPU where there is one, else of this process."""
     if device.type == "cuda":

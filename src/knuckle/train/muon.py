@@ -99,12 +99,20 @@ def is_kernel(parameter: Tensor) -> bool:
 def orthogonal(matrix: Float[Tensor, "m n"]) -> Float[Tensor, "m n"]:
     """About U V^T of a matrix U S V^T, by the Newton-Schulz iteration of Muon: matrix products alone.
 
-    Singular values end between 0.7 and 1.2 instead of at 1, which is as good to learn with.
+    Singular values end between 0.7 and 1.2 instead of at 1, which is as good to learn with. Each step multiplies from
+    the left with a polynomial of X X^T, so that all of them together are one square matrix, found with products of
+    square matrices: for kernels, which are wider than tall, less than half the arithmetic of stepping with X itself.
     """
     tall = matrix.shape[0] > matrix.shape[1]
     x: Tensor = matrix.mT if tall else matrix
     x = x / x.norm().clamp_min(EPSILON)
-    for a, b, c in COEFFICIENTS:
-        gram = x @ x.mT
-        x = a * x + torch.addmm(gram, gram, gram, beta=b, alpha=c) @ x
+    gram = x @ x.mT
+    identity = torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
+    whole = identity
+    for number, (a, b, c) in enumerate(COEFFICIENTS):
+        factor = torch.addmm(a * identity + b * gram, gram, gram, alpha=c)
+        whole = factor if number == 0 else factor @ whole
+        if number + 1 < len(COEFFICIENTS):
+            gram = factor @ gram @ factor
+    x = whole @ x
     return x.mT if tall else x

@@ -9,7 +9,23 @@ import torch
 from timm.optim.muon import Muon as TimmMuon
 from torch import nn
 
-from knuckle.train.muon import BETAS, EPSILON, RMS_OF_ADAM, Muon, is_kernel, orthogonal
+from knuckle.train.muon import BETAS, COEFFICIENTS, EPSILON, RMS_OF_ADAM, Muon, is_kernel, orthogonal
+
+
+def test_orthogonal_does_to_every_singular_value_what_the_polynomials_do() -> None:
+    """Down to a ten-thousandth of the largest, and to nothing else of the matrix."""
+    generator = torch.Generator().manual_seed(0)
+    left, _ = torch.linalg.qr(torch.randn(24, 24, dtype=torch.float64, generator=generator))
+    right, _ = torch.linalg.qr(torch.randn(90, 24, dtype=torch.float64, generator=generator))
+    sizes = torch.logspace(0, -4, 24, dtype=torch.float64)
+    expected = sizes / sizes.norm()
+    for a, b, c in COEFFICIENTS:
+        expected = expected * (a + b * expected**2 + c * expected**4)
+    assert float(expected[sizes > 0.01].min()) > 0.7
+    matrix = left @ sizes.diag() @ right.mT
+    torch.testing.assert_close(
+        orthogonal(matrix.float()).double(), left @ expected.diag() @ right.mT, atol=2e-3, rtol=0
+    )
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (8, 72), (96, 16)])

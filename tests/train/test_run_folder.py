@@ -85,4 +85,13 @@ def test_the_environment_names_versions_and_seeds(tmp_path: Path) -> None:
     content = json.loads((tmp_path / "environment.json").read_text())
     assert torch.__version__.startswith(content["packages"]["torch"])
     assert content["seeds"]["train.seed"] == 5
-    assert (content["device"], content["precision"], content["processes"]) == ("cpu", "float32", 2)
+    assert (content["device"], content["processes"]) == ("cpu", 2)
+
+
+@pytest.mark.parametrize(("has_it", "expected"), [(True, "bf16"), (False, "float32")])
+def test_the_environment_says_what_the_network_ran_in(
+    has_it: bool, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: has_it)
+    record_environment(tmp_path, recipe_with(precision="bf16"), Team(0, 1, torch.device("cpu")))
+    assert json.loads((tmp_path / "environment.json").read_text())["precision"] == expected

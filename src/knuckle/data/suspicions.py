@@ -37,10 +37,10 @@ SMALLEST_HAND_PX: Final = 20.0
 """Joints of smaller hands may share a pixel."""
 SHORTCUT: Final = 0.12
 """Exchanging two joints of a finger is worth a sentence if it saves this much of the palm's length ..."""
-REVERSAL_SHORTCUT: Final = 0.25
+REVERSAL_SHORTCUT: Final = 0.33
 """... and reversing it if it saves this much, and its tip lies nearer to the other knuckles than its own knuckle: the
-fingers of a fist run back by themselves. Of 800 rendered hands 2 % are named (4 % of fists), of index fingers turned by
-hand two thirds."""
+fingers of a fist run back by themselves. Of 800 rendered hands 5 are named, of 200 fists 1, and of 800 index fingers
+that were turned 513."""
 LONGEST_FINGER: Final = 2.8
 """... unless the path stays longer than this, in palms: then a single point lies far off."""
 FAN_JUMP: Final = 0.10

@@ -6,13 +6,18 @@ import sys
 import time
 from contextlib import closing
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
 import torch
+from jaxtyping import Int64
 
-from knuckle.train.distributed import join_team
-from knuckle.train.learner import start, take_step
+from knuckle.data.loader import CropSource
+from knuckle.methods.weights import ModelSpec
+from knuckle.train.distributed import Team, join_team
+from knuckle.train.learner import Learner, start, take_step
 from knuckle.train.loop import build_method, load_shares, training_source
-from knuckle.train.parts import read_parts
+from knuckle.train.parts import Parts, read_parts
 from knuckle.train.recipe import Recipe
 from knuckle.train.run_folder import check_run
 from knuckle.train.start import settle
@@ -34,11 +39,8 @@ def dry_run(recipe: Recipe, out: Path | None = None, *, resume: bool = False) ->
     with join_team(recipe.device) as team:
         if out is not None and team.leads:
             check_run(out, recipe, resume=resume)
-        parts = read_parts(recipe, team.device)
-        method, spec = build_method(recipe)
-        learner = start(method, recipe.train, team)
-        steps = batches_of_epoch(len(parts.train), recipe.train.batch, recipe.train.seed, epoch=0)
-        source = training_source(recipe, parts, spec)
+        parts, spec, learner, source, steps = _prepare(recipe, team)
+        method = learner.method
         with closing(load_shares(source, recipe, steps[:1], 0, team)) as shares:
             pieces, _ = next(shares)
         began = time.perf_counter()
@@ -74,18 +76,33 @@ def step_seconds(recipe: Recipe, count: int) -> list[float]:
     """
     recipe = settle(recipe)
     with join_team(recipe.device) as team:
-        parts = read_parts(recipe, team.device)
-        method, spec = build_method(recipe)
-        learner = start(method, recipe.train, team)
-        steps = batches_of_epoch(len(parts.train), recipe.train.batch, recipe.train.seed, epoch=0)
+        _, _, learner, source, steps = _prepare(recipe, team)
         taken: list[float] = []
-        with closing(load_shares(training_source(recipe, parts, spec), recipe, steps[:count], 0, team)) as shares:
+        with closing(load_shares(source, recipe, steps[:count], 0, team)) as shares:
             for _ in steps[:count]:
                 began = time.perf_counter()
                 pieces, _ = next(shares)
                 take_step(learner, pieces, recipe.train, len(steps), team)
                 taken.append(time.perf_counter() - began)
         return taken
+
+
+class _Prepared(NamedTuple):
+    """What a run has before its first step: hands, network, learner, where crops come from, the rows of each step."""
+
+    parts: Parts
+    spec: ModelSpec
+    learner: Learner
+    source: CropSource
+    steps: list[Int64[np.ndarray, " batch"]]
+
+
+def _prepare(recipe: Recipe, team: Team) -> _Prepared:
+    parts = read_parts(recipe, team.device)
+    method, spec = build_method(recipe)
+    learner = start(method, recipe.train, team)
+    steps = batches_of_epoch(len(parts.train), recipe.train.batch, recipe.train.seed, epoch=0)
+    return _Prepared(parts, spec, learner, training_source(recipe, parts, spec), steps)
 
 
 def _peak_memory(device: torch.device) -> str:

@@ -70,9 +70,7 @@ class Muon(torch.optim.Optimizer):
             state["momentum"] = torch.zeros_like(parameter)
         momentum: Tensor = state["momentum"].lerp_(gradient, 1 - MOMENTUM)
         matrix = gradient.lerp(momentum, MOMENTUM).flatten(1)
-        dtype = torch.bfloat16 if matrix.is_cuda else torch.float32
-        size = RMS_OF_ADAM * max(matrix.shape) ** 0.5
-        update: Tensor = orthogonal(matrix.to(dtype)).to(parameter.dtype) * size
+        update: Tensor = RMS_OF_ADAM * max(matrix.shape) ** 0.5 * orthogonal(matrix)
         return update.view_as(parameter)
 
     def _adam(self, parameter: Tensor) -> Tensor:
@@ -102,17 +100,16 @@ def orthogonal(matrix: Float[Tensor, "m n"]) -> Float[Tensor, "m n"]:
     Singular values end between 0.7 and 1.2 instead of at 1, which is as good to learn with. Each step multiplies from
     the left with a polynomial of X X^T, so that all of them together are one square matrix, found with products of
     square matrices: for kernels, which are wider than tall, less than half the arithmetic of stepping with X itself.
+    X X^T squares the singular values, which bfloat16 is too coarse for: float32 or better.
     """
     tall = matrix.shape[0] > matrix.shape[1]
     x: Tensor = matrix.mT if tall else matrix
     x = x / x.norm().clamp_min(EPSILON)
     gram = x @ x.mT
     identity = torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
-    whole = identity
-    for number, (a, b, c) in enumerate(COEFFICIENTS):
-        factor = torch.addmm(a * identity + b * gram, gram, gram, alpha=c)
-        whole = factor if number == 0 else factor @ whole
-        if number + 1 < len(COEFFICIENTS):
-            gram = factor @ gram @ factor
+    whole: Tensor = identity
+    for a, b, c in COEFFICIENTS:
+        before = whole @ gram @ whole
+        whole = torch.addmm(a * identity + b * before, before, before, alpha=c) @ whole
     x = whole @ x
     return x.mT if tall else x

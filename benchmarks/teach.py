@@ -161,7 +161,7 @@ def main() -> None:
         options.crop,
         options.seeds,
     )
-    test_set(plan, "rendered")  # before several processes want to make it
+    render_folder(held_out(plan), HELD_OUT, HELD_OUT_SEED, PICTURE_SIZE)
     jobs = [(name, seed) for seed in range(plan.seeds) for name in options.variants]
     with ProcessPoolExecutor(options.processes, mp_context=get_context("spawn"), initializer=_one_thread) as pool:
         for name, seed, seconds in pool.map(partial(_run, plan), jobs):
@@ -231,12 +231,13 @@ def recipe(labels: Path, plan: Plan, seed: int) -> Recipe:
 
 
 def test_set(plan: Plan, name: str) -> Hands:
-    """Labelled hands of one test set; the rendered ones are made once and are the same for every variant."""
-    if name in REAL:
-        return read(plan.data / name / "annotations.json")
-    folder = plan.work / "held_out"
-    render_folder(folder, HELD_OUT, HELD_OUT_SEED, PICTURE_SIZE)
-    return read(folder / "annotations.json")
+    """Labelled hands of one test set; the rendered ones are the same for every variant."""
+    return read((plan.data / name if name in REAL else held_out(plan)) / "annotations.json")
+
+
+def held_out(plan: Plan) -> Path:
+    """Where the rendered hands of the test lie, once `main` has rendered them."""
+    return plan.work / "held_out"
 
 
 def measure(plan: Plan, model: Path, folder: Path) -> None:

@@ -73,6 +73,31 @@ def test_more_sources_can_be_repeated_and_only_in_training(labels: Path, tmp_pat
     assert not kept.keys() & shown.keys()
 
 
+def test_photos_may_lie_apart_from_their_labels(labels: Path, tmp_path: Path) -> None:
+    photos = tmp_path / "elsewhere"
+    (photos / "images").mkdir(parents=True)
+    (photos / "images" / "a0.jpg").touch()
+    more = [{"path": str(labels), "images": str(photos / "images")}]
+    parts = parts_of(path=str(labels), images=str(photos), more=more)
+    assert isinstance(parts.train, Hands)
+    assert {path.parent for path in parts.train.paths()} == {photos / "images"}
+
+
+@pytest.mark.parametrize(
+    ("field", "advice"),
+    [("data", "give another with --set data.images=IMAGES."), ("data.more[0]", "correct it in the recipe.")],
+)
+def test_photos_that_are_not_there_are_said_with_their_field(
+    labels: Path, tmp_path: Path, field: str, advice: str
+) -> None:
+    (tmp_path / "empty").mkdir()
+    lost = {"path": str(labels), "images": str(tmp_path / "empty")}
+    data: dict[str, Any] = lost if field == "data" else {"path": str(labels), "more": [lost]}
+    told = f"{field}.images: {tmp_path / 'empty'} does not hold a0.jpg; {advice}"
+    with pytest.raises(ValueError, match=f"^{re.escape(told)}$"):
+        parts_of(**data)
+
+
 @pytest.mark.parametrize(
     ("field", "advice"),
     [

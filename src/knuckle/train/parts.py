@@ -20,6 +20,7 @@ from jaxtyping import Bool
 from knuckle.data.rendered import RenderedHands
 from knuckle.data.splits import split_by_group
 from knuckle.formats import read_checked, splits
+from knuckle.formats.files import image_root
 from knuckle.formats.problems import OnBad, Problems
 from knuckle.hands import UNKNOWN, Hands
 from knuckle.render.backgrounds import Photos
@@ -134,7 +135,7 @@ def _plan_rendered(data: Rendered, size: int, device: str) -> Parts:
 
 def _read_files(data: Data) -> Parts:
     skipped: list[str] = []
-    own = Source(path=data.path, format=data.format, split=data.split)
+    own = Source(path=data.path, format=data.format, split=data.split, images=data.images)
     sources = [
         _read_field("data", own, data, skipped),
         *(_read_field(f"data.more[{number}]", source, data, skipped) for number, source in enumerate(data.more)),
@@ -183,18 +184,30 @@ def _read_field(field: str, source: Source, data: Data, skipped: list[str]) -> H
     if not Path(source.path).exists():
         raise ValueError(f"{field}.path: {source.path} does not exist; {_advice(field, 'path')}.")
     try:
-        return _read(source, data, skipped)
+        hands = _read(source, data, skipped)
     except ValueError as error:
         if source.split is None or source.split in splits(source.path, source.format):
             raise
         raise ValueError(f"{field}.split: {str(error).rstrip('.')}; {_advice(field, 'split')}.") from error
+    return hands if source.images is None else _with_images(field, hands, source.images)
+
+
+def _with_images(field: str, hands: Hands, images: str) -> Hands:
+    """The hands with their photos in this folder, in which at least the first of them is to be found."""
+    if not len(hands):
+        return hands
+    root = image_root(Path(images), hands.image[0])
+    if not (root / hands.image[0]).is_file():
+        raise ValueError(f"{field}.images: {images} does not hold {hands.image[0]}; {_advice(field, 'images')}.")
+    return hands.replace(root=root)
 
 
 def _advice(field: str, what: str) -> str:
-    """What to do where the path or the split of a source is not there."""
+    """What to do where the path, the split or the photos of a source are not there."""
     if field.startswith("data.more"):
         return "correct it in the recipe"
-    fraction = "" if field == "data" else f", or take a fraction of data.path with --set {field}=0.1"
+    is_whole = field == "data" or what == "images"
+    fraction = "" if is_whole else f", or take a fraction of data.path with --set {field}=0.1"
     return f"give another with --set {field}.{what}={what.upper()}{fraction}"
 
 

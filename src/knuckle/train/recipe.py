@@ -66,11 +66,15 @@ class Section(BaseModel):
 
 
 class Source(Section):
-    """Labelled hands on disk, in any format that `knuckle.read` reads."""
+    """Labelled hands on disk, in any format that `knuckle.read` reads.
+
+    `images` is the folder of the photos where they do not lie beside the labels, or in a folder `images` in it.
+    """
 
     path: str
     format: Format = "auto"
     split: str | None = None
+    images: str | None = None
 
 
 class MoreSource(Source):
@@ -103,7 +107,7 @@ Part = Annotated[
 class Data(Section):
     """What is trained on, and which part of it is kept for validation and for the test.
 
-    Relative paths start from the working directory. `path`, `format` and `split` name one source;
+    Relative paths start from the working directory. `path`, `format`, `split` and `images` name one source;
     `more` adds others. Splits never divide a group.
     """
 
@@ -111,6 +115,7 @@ class Data(Section):
     path: str
     format: Format = "auto"
     split: str | None = None
+    images: str | None = None
     more: tuple[MoreSource, ...] = ()
     validation: Part = 0.1
     test: Part = 0.0

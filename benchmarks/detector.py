@@ -5,7 +5,8 @@
 The scenes are `knuckle render --scenes --size 320 --count 300 --seed 900 --out runs/scenes/test`. Of `pinch_mit` and
 `boxes_ccby` only the groups count that recipes/detector.yaml holds out. The other folders are for evaluation alone.
 Intervals are percentiles of 50 resamplings of the groups (95 %); of two or three groups they say little.
-Without --model the detector that comes with knuckle is measured.
+Without --model the detector that comes with knuckle is measured. "together" is what `Predictor` finds with the model
+"light", whose hand head judges every box with the detector.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from knuckle.data.images import read_image
 from knuckle.data.pictures import Pictures, read_pictures
 from knuckle.metrics.detection import Found, precision_recall
 from knuckle.predict.detector import OnnxDetector, shipped_detector
+from knuckle.predict.load import load
+from knuckle.predict.predictor import Predictor
 from knuckle.train.detector import split_source
 from knuckle.train.detector_recipe import PictureSource, load_detector_recipe
 
@@ -89,10 +92,11 @@ def backgrounds(folder: Path) -> Pictures:
 
 def measure(detector: OnnxDetector, pictures: Pictures, least_score: float) -> dict[str, Any]:
     """The numbers of one set."""
-    found: list[Found] = [detector.detect([read_image(path)])[0] for path in pictures.paths]
+    found: list[Found] = [detector.detect([read_image(path)])[0][:2] for path in pictures.paths]
     curve = precision_recall(found, pictures.boxes)
     precision, recall, wrong = curve.at(least_score)
     numbers: dict[str, Any] = {
+        "together": together(load("light"), pictures),
         "pictures": len(pictures),
         "groups": len(np.unique(pictures.group)),
         "hands": curve.hands,
@@ -107,6 +111,17 @@ def measure(detector: OnnxDetector, pictures: Pictures, least_score: float) -> d
             "recall of boxes of any score": round(float(curve.recall[-1]) if len(curve.recall) else 0.0, 4),
         }
     return numbers
+
+
+def together(predictor: Predictor, pictures: Pictures) -> dict[str, float]:
+    """Recall, precision and false boxes a picture of the hands that a predictor finds."""
+    hands = [predictor.predict(str(path)) for path in pictures.paths]
+    found: list[Found] = [(own.box, np.zeros(0) if own.score is None else own.score) for own in hands]
+    precision, recall, wrong = precision_recall(found, pictures.boxes).at(0.0)
+    numbers = {"false boxes a picture": wrong}
+    if any(len(boxes) for boxes in pictures.boxes):
+        numbers |= {"recall": recall, "precision": precision}
+    return {name: round(value, 4) for name, value in numbers.items()}
 
 
 def interval(found: list[Found], pictures: Pictures) -> list[float]:

@@ -16,6 +16,7 @@ from jaxtyping import Float32, UInt8
 
 from knuckle.geometry import frame_box
 from knuckle.hands import Hands
+from knuckle.predict.detector import Detections
 from knuckle.predict.photos import Photo
 from knuckle.predict.predictor import Found
 from knuckle.predict.video import Frame
@@ -86,10 +87,11 @@ class PixelFinder:
     def stream(self, incoming: Iterable[Photo], /) -> Iterator[Found]:
         """As `Predictor.stream`."""
         for photo in incoming:
-            self.boxes.append(photo.boxes)
-            assert photo.boxes is not None, "it has no detector"
+            given = photo.boxes.box if isinstance(photo.boxes, Detections) else photo.boxes
+            self.boxes.append(given)
+            assert given is not None, "it has no detector"
             frame = frame_box(photo.size_wh)[None].astype(np.float32)
-            boxes, padding = (frame, 1.0) if isinstance(photo.boxes, str) else (photo.boxes, PADDING)
+            boxes, padding = (frame, 1.0) if isinstance(given, str) else (given, PADDING)
             found = [self._find(photo.image, box, padding) for box in boxes]
             xy = np.array([points for points, _ in found], np.float32).reshape(-1, NUM_JOINTS, 2)
             sigma = np.array([spread for _, spread in found], np.float32)

@@ -16,7 +16,7 @@ from knuckle.geometry import CropRule
 from knuckle.methods.base import Method
 from knuckle.methods.weights import ModelSpec, build, save_model
 from knuckle.predict import Predictor
-from knuckle.predict.detector import OnnxDetector
+from knuckle.predict.detector import OnnxDetector, shipped_detector
 from tests.predict.centroid import light_at
 
 SPEC = ModelSpec("heatmap", "test_resnet", CropRule(size=32, padding=1.3))
@@ -43,6 +43,16 @@ def test_a_run_folder_gives_its_best_weights_else_its_last(tmp_path: Path) -> No
     np.testing.assert_array_equal(answer(knuckle.load(str(tmp_path), device="cpu")), answer(Predictor(best, SPEC.rule)))
     by_file = knuckle.load(tmp_path / "last.safetensors", device="cpu")
     np.testing.assert_array_equal(answer(by_file), answer(Predictor(last, SPEC.rule)))
+
+
+def test_doubtful_boxes_are_proposed_to_networks_that_can_judge_them(tmp_path: Path) -> None:
+    saved(tmp_path / "last.safetensors", 0)
+    alone, judged = (knuckle.load(name, device="cpu").detector for name in (tmp_path, "light"))
+    assert isinstance(alone, OnnxDetector)
+    assert isinstance(judged, OnnxDetector)
+    assert judged.least_score < alone.least_score == shipped_detector().least_score
+    assert judged.judgement.detector > 0
+    assert judged.judgement.head > 0
 
 
 def test_a_model_has_a_detector(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from knuckle.hands import VISIBLE
 from knuckle.metrics import epe
 from knuckle.predict import Predictor
 from knuckle.predict.detector import Detections
+from knuckle.predict.judgement import Judgement
 from knuckle.predict.engine import Engine
 from knuckle.predict.photos import FULL, Photo
 from knuckle.predict.points import CropPoints
@@ -52,6 +53,21 @@ def test_the_network_judges_what_the_detector_found_and_not_what_was_given() -> 
     np.testing.assert_array_equal(found.box, boxes[[0, 2]])
     np.testing.assert_array_equal(found.score, [0.5, 0.5])
     assert len(model.predict(light_at((60, 50)), boxes)) == 3
+
+
+def test_a_detector_may_have_a_say_beside_the_network_and_the_surest_come_first() -> None:
+    boxes = np.array([(10, 10, 50, 50), (60, 10, 99, 50), (80, 60, 120, 99)], np.float32)
+    judgement = Judgement(2.0, 1.0, -1.0)
+
+    class Weighed:
+        def detect(self, images: Sequence[NDArray[np.uint8]], /) -> list[Detections]:
+            return [Detections(boxes, np.array([0.5, 0.9, 0.7], np.float32), judgement) for _ in images]
+
+    found = Predictor(Doubting(), CropRule(size=64), detector=Weighed()).predict(light_at((60, 50)))
+    np.testing.assert_array_equal(found.box, boxes[[1, 2]], "the first is at even odds twice, less the offset")
+    expected = judgement.probability(np.array([0.9, 0.7]), np.array([0.49, 0.5]))
+    assert found.score is not None
+    np.testing.assert_allclose(found.score, expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("alignment", ["center", "corner"])

@@ -13,8 +13,8 @@ from scipy.optimize import linear_sum_assignment
 
 from knuckle.geometry import frame_box
 from knuckle.hands import Hands
+from knuckle.predict.judgement import LEAST_SCORE
 from knuckle.predict.track import (
-    LEAST_SCORE,
     TrackRule,
     Tracks,
     advance,

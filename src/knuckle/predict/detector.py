@@ -17,10 +17,12 @@ from typing import Any, Final, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32, Int64, UInt8
+from numpy.typing import ArrayLike
 
 from knuckle.geometry import Crop
 from knuckle.metrics.matching import box_iou
 from knuckle.predict.graph_engine import NotRunnableError, check_size
+from knuckle.predict.judgement import HEAD_ALONE, Judgement
 from knuckle.predict.onnx_session import ERRORS_ALONE, session_options
 from knuckle.predict.photos import check_boxes
 
@@ -42,18 +44,22 @@ class Detections(NamedTuple):
     Attributes:
         box: (m, 4) float32 x1, y1, x2, y2 in image pixels, tight around the keypoints.
         score: (m,) float32 from 0 to 1, higher is surer.
+        judgement: how much the scores count beside those of a network's hand head.
     """
 
     box: Float32[np.ndarray, "m 4"]
     score: Float32[np.ndarray, " m"]
+    judgement: Judgement = HEAD_ALONE
 
 
 @runtime_checkable
 class Detector(Protocol):
     """Whatever finds the hands of images. It keeps no state between calls, so threads may share it."""
 
-    def detect(self, images: Sequence[UInt8[np.ndarray, "h w 3"]], /) -> Sequence[Detections]:
-        """The hands of each RGB image; none where there is none."""
+    def detect(
+        self, images: Sequence[UInt8[np.ndarray, "h w 3"]], /
+    ) -> Sequence[Detections | tuple[ArrayLike, ArrayLike]]:
+        """The boxes and scores of the hands of each RGB image; none where there is none."""
         ...
 
 
@@ -63,11 +69,15 @@ class OnnxDetector:
     Args:
         path: the file, which `knuckle.export.detector` wrote.
         least_score: boxes below it are no hands; None takes what the file advises.
+        proposing: whether a network's hand head will judge what is found, so that the file's advice is to be the
+            score from which on this is worth while.
         most: hands of an image at most.
         threads: that onnxruntime uses; 0 lets it choose.
 
     Attributes:
-        metadata: what the file says of itself: "side", "least_score", "notes".
+        metadata: what the file says of itself: "side", "least_score", "notes" and, where `tools/fit_judgement.py`
+            has been, "judgement": the numbers of a `Judgement` and the "least_score" of a proposal.
+        judgement: how much its scores count beside those of a hand head.
 
     Raises:
         ValueError: the file is no detector of knuckle that onnxruntime can run, or a number is out of range.
@@ -78,6 +88,7 @@ class OnnxDetector:
         path: str | PathLike[str],
         *,
         least_score: float | None = None,
+        proposing: bool = False,
         most: int = 20,
         threads: int = 0,
     ) -> None:
@@ -95,7 +106,12 @@ class OnnxDetector:
             raise NotRunnableError(Path(path), "onnxruntime", error) from error
         self.metadata = _metadata(Path(path), self._session.get_modelmeta().custom_metadata_map)
         self.side = int(self.metadata["side"])
-        self.least_score = float(self.metadata["least_score"] if least_score is None else least_score)
+        judgement = dict(self.metadata.get("judgement", {}))
+        advised = judgement.pop("least_score", self.metadata["least_score"])
+        self.judgement = Judgement(**judgement)
+        if least_score is None:
+            least_score = advised if proposing else self.metadata["least_score"]
+        self.least_score = float(least_score)
         self.most = most
 
     def detect(self, images: Sequence[UInt8[np.ndarray, "h w 3"]]) -> list[Detections]:
@@ -106,13 +122,13 @@ class OnnxDetector:
         crop = fitted((image.shape[1], image.shape[0]), self.side)
         scores, boxes = self._session.run(["scores", "boxes"], {"pictures": crop.warp(image, FILL)[None]})
         found = choose(scores[0], boxes[0], self.least_score, self.most)
-        return to_frame(found, crop, (image.shape[1], image.shape[0]))
+        return to_frame(found, crop, (image.shape[1], image.shape[0]))._replace(judgement=self.judgement)
 
 
-def shipped_detector(threads: int = 0) -> OnnxDetector:
-    """The detector that comes with knuckle; `threads` as `OnnxDetector` takes them."""
+def shipped_detector(threads: int = 0, *, proposing: bool = False) -> OnnxDetector:
+    """The detector that comes with knuckle; arguments as `OnnxDetector` takes them."""
     with as_file(files("knuckle.predict") / "assets" / "detector.onnx") as path:
-        return OnnxDetector(path, threads=threads)
+        return OnnxDetector(path, threads=threads, proposing=proposing)
 
 
 def detect_in(image: UInt8[np.ndarray, "h w 3"], detector: Detector, where: str) -> Detections:
@@ -129,7 +145,7 @@ def detect_in(image: UInt8[np.ndarray, "h w 3"], detector: Detector, where: str)
     """
     found = detector.detect([image])
     try:
-        ((boxes, scores),) = found
+        ((boxes, scores, *more),) = found
         score = np.asarray(scores, dtype=np.float32)
     except (TypeError, ValueError) as error:
         raise ValueError(
@@ -140,7 +156,7 @@ def detect_in(image: UInt8[np.ndarray, "h w 3"], detector: Detector, where: str)
         raise ValueError(
             f"{where}: a detector must give each of its {len(box)} boxes a score from 0 to 1, got {score}."
         )
-    return Detections(box, score)
+    return Detections(box, score, *more)
 
 
 def fitted(frame_wh: tuple[int, int], side: int) -> Crop:
@@ -182,10 +198,13 @@ def _metadata(path: Path, entries: dict[str, str]) -> dict[str, Any]:
     try:
         content: dict[str, Any] = json.loads(entries[METADATA_KEY])
         version, side, least = int(content["version"]), int(content["side"]), float(content["least_score"])
-    except (KeyError, TypeError, ValueError) as error:
+        judgement = {name: float(value) for name, value in content.get("judgement", {}).items()}
+        least_proposal = judgement.pop("least_score", least)
+        Judgement(**judgement)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} holds no hand detector of knuckle; give one that knuckle exported.") from error
     if version > FILE_VERSION:
         raise ValueError(f"{path} has layout {version}, this knuckle reads up to {FILE_VERSION}; update knuckle.")
-    if side < MULTIPLE or side % MULTIPLE or not 0 <= least <= 1:
+    if side < MULTIPLE or side % MULTIPLE or not 0 <= least_proposal <= least <= 1:
         raise ValueError(f"{path} describes no detector that can be run (side {side}, score {least}); export it again.")
     return content

@@ -16,6 +16,11 @@ from knuckle.predict.points import CropPoints
 class Engine(ABC):
     """Something that runs a network. It keeps no state between calls, so threads may share one."""
 
+    @property
+    def has_hand_head(self) -> bool:
+        """Whether `find` says how probably there is a hand."""
+        return False
+
     @abstractmethod
     def find(self, crops: UInt8[np.ndarray, "B S S 3"], flip_test: bool) -> CropPoints:
         """The keypoints of one batch of crops, at least one, and where there is a hand head what it says.

@@ -11,7 +11,7 @@ from jaxtyping import Float32, Int64
 from numpy.typing import ArrayLike
 
 from knuckle.hands import Hands, group_number
-from knuckle.predict.detector import Detector, detect_in
+from knuckle.predict.detector import Detections, Detector, detect_in
 from knuckle.predict.photos import FULL, Photo, check_boxes
 from knuckle.predict.smooth import SmoothRule, State, smooth
 from knuckle.predict.track import TrackRule, Tracks, advance, needs_detector
@@ -26,7 +26,7 @@ NO_DETECTOR = (
 )
 
 
-Boxes = Float32[np.ndarray, "m 4"] | Literal["full"]
+Boxes = Float32[np.ndarray, "m 4"] | Detections | Literal["full"]
 Search = Callable[["Frame"], Boxes]
 
 
@@ -34,7 +34,7 @@ class Finder(Protocol):
     """What `follow` needs of a `Predictor`."""
 
     def stream(self, incoming: Iterable[Photo], /) -> Iterator[Found]:
-        """The hands of photos whose boxes are known."""
+        """The hands of photos whose boxes are known, or were found by a detector."""
         ...
 
 
@@ -142,6 +142,8 @@ def _look(
         photos.append(Photo(image, frame.image, tracks.box))
     if isinstance(candidates, str):
         photos.append(Photo(image, frame.image, FULL))
+    elif isinstance(candidates, Detections):
+        photos.append(Photo(image, frame.image, candidates))
     elif candidates is not None and len(candidates):
         size_wh = (frame.image.shape[1], frame.image.shape[0])
         photos.append(Photo(image, frame.image, check_boxes(candidates, size_wh, image)))
@@ -159,10 +161,9 @@ def _whole_frame(_: Frame) -> Literal["full"]:
 
 
 def _boxes_by(detector: Detector) -> Search:
-    """The detector's boxes, the surest first."""
+    """What the detector finds; the finder puts the surest first."""
 
-    def search(frame: Frame) -> Float32[np.ndarray, "m 4"]:
-        box, score = detect_in(frame.image, detector, f"frame {frame.number}")
-        return box[np.argsort(-score, kind="stable")]
+    def search(frame: Frame) -> Detections:
+        return detect_in(frame.image, detector, f"frame {frame.number}")
 
     return search

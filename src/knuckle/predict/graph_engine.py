@@ -44,6 +44,11 @@ class GraphEngine(Engine):
 
     metadata: dict[str, Any]
 
+    @property
+    def has_hand_head(self) -> bool:
+        """As every engine."""
+        return "score" in self.output_names
+
     def find(self, crops: UInt8[np.ndarray, "B S S 3"], flip_test: bool) -> CropPoints:
         """As every engine."""
         found = self.outputs(crops, flip_test)
@@ -52,6 +57,11 @@ class GraphEngine(Engine):
     @abstractmethod
     def outputs(self, crops: UInt8[np.ndarray, "B S S 3"], flip_test: bool) -> dict[str, NDArray[np.float32]]:
         """Everything that the graph computes, by name."""
+
+    @property
+    @abstractmethod
+    def output_names(self) -> list[str]:
+        """What the graph computes."""
 
     @property
     @abstractmethod

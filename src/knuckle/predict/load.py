@@ -85,28 +85,29 @@ def load(
         raise ValueError(
             f"threads={threads} is for exported files, and PyTorch runs {path}; set its own by torch.set_num_threads."
         )
-    options: dict[str, Any] = {
-        "flip_test": flip_test,
-        "batch_size": batch_size,
-        "detector": _detector(detector, threads or 0),
-    }
+    options: dict[str, Any] = {"flip_test": flip_test, "batch_size": batch_size}
     if runs != "torch":
         graph = _load_graph(path, runs, device, threads)
-        return Predictor(graph.engine, graph.rule, calibration=graph.calibration, **options)
+        finder = _detector(detector, threads or 0, graph.engine.has_hand_head)
+        return Predictor(graph.engine, graph.rule, calibration=graph.calibration, detector=finder, **options)
     try:
         import torch  # noqa: F401  # the modules below need it and cannot say so in a sentence
     except ModuleNotFoundError as error:
         raise ImportError(f"running {path} needs torch: pip install 'knuckle[train]'.") from error
     where = torch_device(device)
     model = read_model(path, preset)
-    return Predictor(model.method, model.spec.rule, calibration=model.calibration, device=where, **options)
+    finder = _detector(detector, 0, model.method.hand_head is not None)
+    return Predictor(
+        *(model.method, model.spec.rule), calibration=model.calibration, device=where, detector=finder, **options
+    )
 
 
-def _detector(given: Detector | str | PathLike[str] | None, threads: int) -> Detector:
+def _detector(given: Detector | str | PathLike[str] | None, threads: int, is_judged: bool) -> Detector:
+    """What finds hands for a network that has a hand head to judge them, or has none."""
     if given is None:
-        return shipped_detector(threads)
+        return shipped_detector(threads, proposing=is_judged)
     if isinstance(given, str | PathLike):
-        return OnnxDetector(given, threads=threads)
+        return OnnxDetector(given, threads=threads, proposing=is_judged)
     if not isinstance(given, Detector):
         raise ValueError(f"detector must be an .onnx file or an object with a method detect, got {given!r}.")
     return given

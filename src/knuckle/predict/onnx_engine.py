@@ -57,6 +57,11 @@ class OnnxEngine(GraphEngine):
         return dict(zip(self._names, values, strict=True))
 
     @property
+    def output_names(self) -> list[str]:
+        """As every graph."""
+        return self._names
+
+    @property
     def crops_shape(self) -> tuple[int | None, ...]:
         """As every graph."""
         shapes: dict[str, list[Any]] = {given.name: given.shape for given in self._session.get_inputs()}

@@ -87,6 +87,11 @@ class OpenVinoEngine(GraphEngine):
         return {output.get_any_name(): value.copy() for output, value in found.items()}
 
     @property
+    def output_names(self) -> list[str]:
+        """As every graph."""
+        return [output.get_any_name() for output in self._model.outputs]
+
+    @property
     def crops_shape(self) -> tuple[int | None, ...]:
         """As every graph."""
         return self._shapes().get("crops", ())

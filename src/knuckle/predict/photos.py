@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from typing import Any, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float32, UInt8
 from numpy.typing import ArrayLike, NDArray
 
 from knuckle.data.images import read_image
+
+if TYPE_CHECKING:
+    from knuckle.predict.detector import Detections
 
 ImageLike = Any
 """A path, or what numpy sees as a uint8 (h, w, 3) RGB array, such as a PIL image in mode RGB."""
@@ -32,13 +35,13 @@ class Photo(NamedTuple):
     Attributes:
         name: what the hands' `image` column will say: a path, or `NAMELESS`.
         image: (h, w, 3) uint8 RGB.
-        boxes: (m, 4) float32 x1, y1, x2, y2 in image pixels, as `check_boxes` returns them; "full"; or None where a
-            detector is to find the hands.
+        boxes: (m, 4) float32 x1, y1, x2, y2 in image pixels, as `check_boxes` returns them; "full"; what a detector
+            found, of which the network may take some for no hands; or None where a detector is yet to look.
     """
 
     name: str
     image: UInt8[np.ndarray, "h w 3"]
-    boxes: Float32[np.ndarray, "m 4"] | Literal["full"] | None
+    boxes: Float32[np.ndarray, "m 4"] | Literal["full"] | Detections | None
 
     @property
     def size_wh(self) -> tuple[int, int]:

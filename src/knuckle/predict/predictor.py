@@ -14,11 +14,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from knuckle.geometry import CropRule, frame_box
 from knuckle.hands import Hands
-from knuckle.predict.detector import Detector, detect_in
+from knuckle.predict.detector import Detections, Detector, detect_in
 from knuckle.predict.engine import Engine
+from knuckle.predict.judgement import LEAST_SCORE
 from knuckle.predict.photos import NAMELESS, ImageLike, Photo, photos
 from knuckle.predict.points import CropPoints, calibrated, sides, to_image, visibility_of
-from knuckle.predict.track import LEAST_SCORE
 from knuckle.skeleton import NUM_JOINTS
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class _Cut(NamedTuple):
     name: str
     size_wh: tuple[int, int]
     boxes: Float32[np.ndarray, "m 4"]
-    score: Float32[np.ndarray, " m"] | None
+    found: Detections | None
     image_to_crop: Float64[np.ndarray, "m 3 3"]
     pixels: UInt8[np.ndarray, "m S S 3"]
 
@@ -111,8 +111,8 @@ class Predictor:
             `confidence` where the model was calibrated, and then `covariance` is, too; `side`,
             `side_probability` and `score` where it has a hand head. Of a model without one, `score` is the
             detector's, and missing where boxes were given. Hands of an image that the detector found come the
-            surest first, without those that a hand head takes for no hand (a score below 0.5); an image on which
-            none is found has no row.
+            surest first; a hand head's score is then what it and the detector say together (`Judgement`), and hands
+            with less than 0.5 are left out. An image on which none is found has no row.
 
         Raises:
             ValueError: no boxes and no detector; an image that is not RGB uint8 or cannot be read; a box without
@@ -133,36 +133,34 @@ class Predictor:
             yield from self._find(group)
 
     def _cut(self, photo: Photo) -> _Cut:
-        score = None
-        if photo.boxes is None:
-            boxes, score = self._detect(photo)
+        found = self._detect(photo) if photo.boxes is None else photo.boxes
+        if isinstance(found, Detections):
+            boxes = found.box
             crops = [self.rule.around_box(box) for box in boxes]
-        elif isinstance(photo.boxes, str):
+        elif isinstance(found, str):
             boxes = frame_box(photo.size_wh)[None].astype(np.float32)
             crops = [self.rule.around_frame(photo.size_wh)]
         else:
-            boxes = photo.boxes
+            boxes = found
             crops = [self.rule.around_box(box) for box in boxes]
         size = self.rule.size
         return _Cut(
             photo.name,
             photo.size_wh,
             boxes,
-            score,
+            found if isinstance(found, Detections) else None,
             np.array([crop.image_to_crop for crop in crops]).reshape(-1, 3, 3),
             np.array([self.rule.cut(photo.image, crop) for crop in crops], dtype=np.uint8).reshape(-1, size, size, 3),
         )
 
-    def _detect(self, photo: Photo) -> tuple[Float32[np.ndarray, "m 4"], Float32[np.ndarray, " m"]]:
-        """The boxes and scores of a photo's hands, the surest first."""
+    def _detect(self, photo: Photo) -> Detections:
+        """What the detector finds on a photo."""
         if self.detector is None:
             raise ValueError(
                 f"{photo.name or 'an image'} came without boxes, and this predictor has no hand detector: give it one, "
                 'or boxes tight around each hand\'s keypoints, or boxes="full" where each image shows one hand.'
             )
-        found = detect_in(photo.image, self.detector, photo.name or "an image")
-        order = np.argsort(-found.score, kind="stable")
-        return found.box[order], found.score[order]
+        return detect_in(photo.image, self.detector, photo.name or "an image")
 
     def _find(self, group: Sequence[_Cut]) -> Iterator[Found]:
         """The hands of a group of photos, whose crops go through the network together."""
@@ -174,8 +172,6 @@ class Predictor:
             own = slice(first, first + len(cut.boxes))
             first = own.stop
             hands = _hands(cut, {name: column[own] for name, column in columns.items()})
-            if cut.score is not None and "score" in columns:  # the network judges what the detector found
-                hands = hands[columns["score"][own] >= LEAST_SCORE]
             yield Found(cut.name, cut.size_wh, calibrated(hands, self.calibration))
 
     def _find_columns(
@@ -215,10 +211,19 @@ def _grouped(cuts: Iterable[_Cut], batch_size: int) -> Iterator[list[_Cut]]:
 
 
 def _hands(cut: _Cut, columns: dict[str, Any]) -> Hands:
-    return Hands(
+    """The hands of a photo: one for each box that was given; of boxes that a detector found the surest first, without
+    those that it and the network together take for no hand.
+    """
+    hands = Hands(
         image=[cut.name] * len(cut.boxes),
         visibility=visibility_of(columns["xy"]),
         box=cut.boxes,
         size=np.tile(cut.size_wh, (len(cut.boxes), 1)),
-        **({} if cut.score is None else {"score": cut.score}) | columns,
+        **columns,
     )
+    if cut.found is None:
+        return hands
+    judged = "score" in columns
+    score = cut.found.judgement.probability(cut.found.score, columns["score"]) if judged else cut.found.score
+    order = np.argsort(-score, kind="stable")
+    return hands.replace(score=score)[order[score[order] >= LEAST_SCORE] if judged else order]

@@ -32,6 +32,11 @@ class TorchEngine(Engine):
         self.device = torch.device(device)
         self.method = method.to(self.device).eval()
 
+    @property
+    def has_hand_head(self) -> bool:
+        """As every engine."""
+        return self.method.hand_head is not None
+
     def find(self, crops: UInt8[np.ndarray, "B S S 3"], flip_test: bool) -> CropPoints:
         """As every engine; see `run`."""
         # Channels last in memory, as in training: other layouts round differently.

@@ -18,11 +18,10 @@ from numpy.typing import NDArray
 
 from knuckle.geometry import frame_box
 from knuckle.hands import Hands, keypoint_extent
+from knuckle.predict.judgement import LEAST_SCORE
 from knuckle.skeleton import BONES
 
 # When a hand stops being one. Sides are the longer sides of boxes.
-LEAST_SCORE: Final = 0.5
-"""Probability of a hand, where the model states one."""
 MOST_SPREAD: Final = 0.3
 """Median standard deviation of the keypoints, in sides of the box that was searched. A uniform guess in a crop 1.5
 sides wide has 0.43; weakly trained models, with a quarter of the keypoints within 0.2 sides, state 0.17 to 0.25."""

@@ -18,8 +18,8 @@ from knuckle.hands import VISIBLE
 from knuckle.metrics import epe
 from knuckle.predict import Predictor
 from knuckle.predict.detector import Detections
-from knuckle.predict.judgement import Judgement
 from knuckle.predict.engine import Engine
+from knuckle.predict.judgement import Judgement
 from knuckle.predict.photos import FULL, Photo
 from knuckle.predict.points import CropPoints
 from knuckle.predict.torch_engine import TorchEngine

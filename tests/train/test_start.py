@@ -123,6 +123,8 @@ def test_shipped_names_are_models_to_go_on_from(start: Path, labels: Path, monke
 def test_what_the_recipe_says_of_the_model_must_be_true(start: Path, labels: Path) -> None:
     fits = {"backbone": "test_byobnet", "size": 32, "weights": None, "options": {"sigma": 1.5}}
     assert settle(recipe_from(start, labels, fits)).model.padding == 1.8
+    as_text = {"options": {"sigma": "15e-1"}}  # as YAML reads a number without a point
+    assert settle(recipe_from(start, labels, as_text)).model.options["sigma"] == 1.5
     wrong = {"size": 64, "weights": "imagenet", "options": {"sigma": 2.0, "decoder": "dark"}}
     with pytest.raises(ValueError, match="does not fit") as error:
         settle(recipe_from(start, labels, wrong))

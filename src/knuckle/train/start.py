@@ -76,6 +76,8 @@ def _disagreements(asked: Model, model: Model) -> list[str]:
             if given is not None:
                 wrong.append(f"model.weights is {given}, but all weights come from the model")
         elif name == "options":
+            if "method" not in asked.model_fields_set or asked.method == model.method:
+                given = method_options(model.method, given)  # YAML takes 1e-3 for a text
             wrong += [_phrase(f"options.{key}", given[key], known.get(key)) for key in _differing(given, known)]
         elif given != known:
             wrong.append(_phrase(name, given, known))

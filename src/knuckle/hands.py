@@ -32,6 +32,9 @@ RIGHT: Final = 1
 UNKNOWN: Final = -1
 """A side or gesture that nobody labelled."""
 
+ENOUGH_POINTS: Final = 16
+"""Keypoints from which on their extent can stand for a hand's box."""
+
 # Shape of one hand's entry and dtype of every numeric column; `None` means one number a hand.
 _COLUMNS: Final[dict[str, tuple[tuple[int, ...], type[np.generic]]]] = {
     "xy": ((NUM_JOINTS, 2), np.float32),

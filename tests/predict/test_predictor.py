@@ -70,6 +70,39 @@ def test_a_detector_may_have_a_say_beside_the_network_and_the_surest_come_first(
     np.testing.assert_allclose(found.score, expected, rtol=1e-6)
 
 
+class Outline(Engine):
+    """Puts the keypoints on the outline of what is bright in the crop, and counts its crops; the dark is no hand."""
+
+    def __init__(self) -> None:
+        self.crops = 0
+
+    def find(self, crops: NDArray[np.uint8], flip_test: bool) -> CropPoints:
+        self.crops += len(crops)
+        found = [np.argwhere(crop[..., 0] > 127)[:, ::-1] for crop in crops]
+        low, high = (np.array([getattr(own, name)(axis=0) for own in found], np.float32) for name in ("min", "max"))
+        along = np.linspace(0, 1, 21, dtype=np.float32)[:, None]
+        return CropPoints(low[:, None] * (1 - along) + high[:, None] * along, None)
+
+
+def test_loose_boxes_of_a_detector_are_drawn_tight_by_a_first_look_and_one_hand_is_found_once() -> None:
+    image = np.zeros((160, 200, 3), np.uint8)
+    image[60:100, 80:110] = 255
+    loose = np.array([(50, 30, 140, 120), (60, 40, 150, 130)], np.float32)
+
+    class Loose:
+        def detect(self, images: Sequence[NDArray[np.uint8]], /) -> list[Detections]:
+            return [Detections(loose, np.array([0.4, 0.6], np.float32)) for _ in images]
+
+    engine = Outline()
+    found = Predictor(engine, CropRule(size=128), detector=Loose()).predict(image)
+    assert engine.crops == 3, "two boxes, then one hand"
+    np.testing.assert_allclose(found.box, [[80, 60, 109, 99]], atol=1.0)
+    np.testing.assert_allclose(found.xy[0, [0, -1]], [[80, 60], [109, 99]], atol=0.5)
+    np.testing.assert_array_equal(found.score, np.array([0.6], np.float32))
+    given = Predictor(engine, CropRule(size=128)).predict(image, loose)
+    np.testing.assert_array_equal(given.box, loose, "boxes that are given are taken as they are")
+
+
 @pytest.mark.parametrize("alignment", ["center", "corner"])
 @pytest.mark.parametrize("flip_test", [False, True])
 def test_a_light_in_a_box_is_found_where_it_is(alignment: Alignment, flip_test: bool) -> None:

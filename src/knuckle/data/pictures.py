@@ -8,17 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 from jaxtyping import Float32, Int64
 
 from knuckle.formats import read
 from knuckle.formats.image_header import IMAGE_SUFFIXES
-from knuckle.hands import Hands, group_number, keypoint_extent
-
-ENOUGH_POINTS: Final = 16
-"""Labelled keypoints from which on their extent is a hand's box; of fewer, the labelled box is."""
+from knuckle.hands import ENOUGH_POINTS, Hands, group_number, keypoint_extent
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,14 @@ import numpy as np
 from jaxtyping import Float32, Float64, UInt8
 from numpy.typing import ArrayLike, NDArray
 
-from knuckle.geometry import CropRule, frame_box
-from knuckle.hands import Hands
-from knuckle.predict.detector import Detections, Detector, detect_in
+from knuckle.geometry import Crop, CropRule, frame_box
+from knuckle.hands import ENOUGH_POINTS, Hands, keypoint_extent
+from knuckle.predict.detector import SAME_HAND, Detections, Detector, detect_in, suppress
 from knuckle.predict.engine import Engine
 from knuckle.predict.judgement import LEAST_SCORE
 from knuckle.predict.photos import NAMELESS, ImageLike, Photo, photos
 from knuckle.predict.points import CropPoints, calibrated, sides, to_image, visibility_of
+from knuckle.predict.track import EXTENT_OVER_BOX
 from knuckle.skeleton import NUM_JOINTS
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class _Cut(NamedTuple):
     name: str
     size_wh: tuple[int, int]
     boxes: Float32[np.ndarray, "m 4"]
-    found: Detections | None
+    score: Float32[np.ndarray, " m"] | None
     image_to_crop: Float64[np.ndarray, "m 3 3"]
     pixels: UInt8[np.ndarray, "m S S 3"]
 
@@ -112,7 +113,8 @@ class Predictor:
             `side_probability` and `score` where it has a hand head. Of a model without one, `score` is the
             detector's, and missing where boxes were given. Hands of an image that the detector found come the
             surest first; a hand head's score is then what it and the detector say together (`Judgement`), and hands
-            with less than 0.5 are left out. An image on which none is found has no row.
+            with less than 0.5 are left out. They are looked at twice: `box` is tight around the keypoints of the first
+            look, as a detector's boxes are less exact. An image on which none is found has no row.
 
         Raises:
             ValueError: no boxes and no detector; an image that is not RGB uint8 or cannot be read; a box without
@@ -133,25 +135,40 @@ class Predictor:
             yield from self._find(group)
 
     def _cut(self, photo: Photo) -> _Cut:
-        found = self._detect(photo) if photo.boxes is None else photo.boxes
-        if isinstance(found, Detections):
-            boxes = found.box
-            crops = [self.rule.around_box(box) for box in boxes]
-        elif isinstance(found, str):
+        boxes, score = self._detect(photo) if photo.boxes is None else photo.boxes, None
+        if isinstance(boxes, str):
             boxes = frame_box(photo.size_wh)[None].astype(np.float32)
             crops = [self.rule.around_frame(photo.size_wh)]
         else:
-            boxes = found
+            if isinstance(boxes, Detections):
+                boxes, score = self._first_look(photo, boxes)
             crops = [self.rule.around_box(box) for box in boxes]
+        return _Cut(photo.name, photo.size_wh, boxes, score, *self._pixels(photo, crops))
+
+    def _pixels(
+        self, photo: Photo, crops: Sequence[Crop]
+    ) -> tuple[Float64[np.ndarray, "m 3 3"], UInt8[np.ndarray, "m S S 3"]]:
         size = self.rule.size
-        return _Cut(
-            photo.name,
-            photo.size_wh,
-            boxes,
-            found if isinstance(found, Detections) else None,
+        return (
             np.array([crop.image_to_crop for crop in crops]).reshape(-1, 3, 3),
             np.array([self.rule.cut(photo.image, crop) for crop in crops], dtype=np.uint8).reshape(-1, size, size, 3),
         )
+
+    def _first_look(
+        self, photo: Photo, found: Detections
+    ) -> tuple[Float32[np.ndarray, "k 4"], Float32[np.ndarray, " k"]]:
+        """The k hands among what a detector found, the surest first, each once: boxes tight around the keypoints that
+        the network finds in the detector's boxes, which are less exact, and scores.
+        """
+        columns = self._find_columns(*self._pixels(photo, [self.rule.around_box(box) for box in found.box]))
+        judged = "score" in columns
+        score = found.judgement.probability(found.score, columns["score"]) if judged else found.score
+        order = np.argsort(-score, kind="stable")
+        if judged:
+            order = order[score[order] >= LEAST_SCORE]
+        boxes = _tightened(found.box[order], columns["xy"][order])
+        once = suppress(boxes, SAME_HAND)
+        return boxes[once], score[order][once]
 
     def _detect(self, photo: Photo) -> Detections:
         """What the detector finds on a photo."""
@@ -165,7 +182,7 @@ class Predictor:
     def _find(self, group: Sequence[_Cut]) -> Iterator[Found]:
         """The hands of a group of photos, whose crops go through the network together."""
         columns = self._find_columns(
-            np.concatenate([cut.pixels for cut in group]), np.concatenate([cut.image_to_crop for cut in group])
+            np.concatenate([cut.image_to_crop for cut in group]), np.concatenate([cut.pixels for cut in group])
         )
         first = 0
         for cut in group:
@@ -175,7 +192,7 @@ class Predictor:
             yield Found(cut.name, cut.size_wh, calibrated(hands, self.calibration))
 
     def _find_columns(
-        self, pixels: UInt8[np.ndarray, "n S S 3"], image_to_crop: Float64[np.ndarray, "n 3 3"]
+        self, image_to_crop: Float64[np.ndarray, "n 3 3"], pixels: UInt8[np.ndarray, "n S S 3"]
     ) -> dict[str, NDArray[Any]]:
         """What the network says, as columns of `Hands`: keypoints in image pixels, and all that it has beside them."""
         starts = range(0, len(pixels), self.batch_size)
@@ -211,19 +228,21 @@ def _grouped(cuts: Iterable[_Cut], batch_size: int) -> Iterator[list[_Cut]]:
 
 
 def _hands(cut: _Cut, columns: dict[str, Any]) -> Hands:
-    """The hands of a photo: one for each box that was given; of boxes that a detector found the surest first, without
-    those that it and the network together take for no hand.
-    """
-    hands = Hands(
+    """The hands of a photo, one a box; those of a detector's boxes keep the scores of the first look."""
+    return Hands(
         image=[cut.name] * len(cut.boxes),
         visibility=visibility_of(columns["xy"]),
         box=cut.boxes,
         size=np.tile(cut.size_wh, (len(cut.boxes), 1)),
-        **columns,
+        **columns | ({} if cut.score is None else {"score": cut.score}),
     )
-    if cut.found is None:
-        return hands
-    judged = "score" in columns
-    score = cut.found.judgement.probability(cut.found.score, columns["score"]) if judged else cut.found.score
-    order = np.argsort(-score, kind="stable")
-    return hands.replace(score=score)[order[score[order] >= LEAST_SCORE] if judged else order]
+
+
+def _tightened(box: Float32[np.ndarray, "m 4"], xy: Float32[np.ndarray, "m 21 2"]) -> Float32[np.ndarray, "m 4"]:
+    """The extent of the keypoints that were found in each box, or the box where they are few or are no hand."""
+    extent = keypoint_extent(xy)
+    with np.errstate(invalid="ignore"):
+        ratio = (extent[:, 2:] - extent[:, :2]).max(axis=1) / (box[:, 2:] - box[:, :2]).max(axis=1)
+        is_hand = (ratio >= EXTENT_OVER_BOX[0]) & (ratio <= EXTENT_OVER_BOX[1])
+    is_hand &= np.isfinite(xy).all(axis=-1).sum(axis=1) >= ENOUGH_POINTS
+    return np.asarray(np.where(is_hand[:, None], extent, box), dtype=np.float32)

@@ -1,6 +1,7 @@
-"""Renders the pictures of docs/rendered_hands.md and docs/gestures.md.
+"""Makes the pictures of the README, docs/rendered_hands.md and docs/gestures.md.
 
-python tools/doc_pictures.py docs/images
+python tools/doc_pictures.py docs/images                                  # rendered hands
+python tools/doc_pictures.py docs/images ../shared/data/pinch_mit/images  # what `light` finds on photos (MIT; NOTICE)
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
+from knuckle.data.images import read_image
 from knuckle.draw import contact_sheet, draw_hands
+from knuckle.predict import load
 from knuckle.render import SceneConfig, render, render_scenes
 from knuckle.render.companions import Companions
 from knuckle.render.jewelry import Jewelry
@@ -34,6 +37,9 @@ FACTOR_HANDS = 8
 def main() -> None:
     """All pictures, as JPEG."""
     folder = Path(sys.argv[1])
+    if len(sys.argv) > 2:
+        Image.fromarray(found(sorted(Path(sys.argv[2]).iterdir())[20::41])).save(folder / "found.jpg", quality=80)
+        return
     (folder / "gestures").mkdir(parents=True, exist_ok=True)
     full = SceneConfig()
     images, hands = render(4 * COLUMNS, seed=2, size=SIZE, config=full)
@@ -51,6 +57,14 @@ def main() -> None:
     save(folder / "rendered_scenes.jpg", scenes(8), columns=4, tile=2 * SIZE)
     for number, name in enumerate(GESTURES):
         save(folder / "gestures" / f"{number:02d}_{name}.jpg", gesture(number), columns=6, tile=112)
+
+
+def found(photos: Sequence[Path]) -> Picture:
+    """What `light` finds on six photos that were not chosen, three a row."""
+    model = load("light")
+    drawn = [Image.fromarray(draw_hands(read_image(path), model.predict(str(path)))) for path in photos]
+    tiles = [np.asarray(picture.resize((400, 300), Image.Resampling.LANCZOS)) for picture in drawn]
+    return np.vstack([np.hstack(tiles[row : row + 3]) for row in (0, 3)])
 
 
 def labeled(config: SceneConfig, seed: int) -> list[Picture]:

@@ -25,7 +25,7 @@ from jaxtyping import Float32, UInt8
 from knuckle.data.images import read_image
 from knuckle.draw import draw_hands
 from knuckle.hands import Hands
-from knuckle.predict.detector import Detector, detect_in
+from knuckle.predict.detector import Detections, Detector, detect_in
 from knuckle.predict.photos import FULL, NAMELESS, Photo
 from knuckle.predict.predictor import Predictor
 
@@ -78,7 +78,7 @@ def time_stages(
         _one_by_one(predictor, path, boxes, detector, seconds)
         with _timed(seconds["whole"]):
             image = read_image(path)
-            found = _predict(predictor, image, _boxes(image, boxes, detector))
+            found = _predict(predictor, image, _places(image, boxes, detector))
             draw_hands(image, found)
     return {name: _timing(own) for name, own in seconds.items() if own}
 
@@ -95,7 +95,8 @@ def _one_by_one(
         image = read_image(path)
     if detector is not None:
         with _timed(seconds["detect"]):
-            boxes = _boxes(image, boxes, detector)
+            places = _places(image, boxes, detector)
+        boxes = places.box if isinstance(places, Detections) else places
     rule = predictor.rule
     with _timed(seconds["crop"]):
         size_wh = (image.shape[1], image.shape[0])
@@ -108,14 +109,15 @@ def _one_by_one(
         draw_hands(image, found)
 
 
-def _boxes(image: UInt8[np.ndarray, "h w 3"], boxes: Boxes, detector: Detector | None) -> Boxes:
+def _places(image: UInt8[np.ndarray, "h w 3"], boxes: Boxes, detector: Detector | None) -> Boxes | Detections:
+    """Where hands are looked for: in the boxes given, else where the detector finds some, else in the whole frame."""
     if detector is None:
         return boxes
-    found = detect_in(image, detector, "the frame").box
-    return boxes if boxes is not None or not len(found) else found
+    found = detect_in(image, detector, "the frame")
+    return boxes if boxes is not None or not len(found.box) else found
 
 
-def _predict(predictor: Predictor, image: UInt8[np.ndarray, "h w 3"], boxes: Boxes) -> Hands:
+def _predict(predictor: Predictor, image: UInt8[np.ndarray, "h w 3"], boxes: Boxes | Detections) -> Hands:
     return next(predictor.stream([Photo(NAMELESS, image, FULL if boxes is None else boxes)])).hands
 
 

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from knuckle.predict.detector import Detections, Detector, choose, detect_in, fitted, suppress, to_frame
+from knuckle.predict.judgement import HEAD_ALONE, Judgement
 
 IMAGE = np.zeros((60, 80, 3), np.uint8)
 
@@ -107,3 +108,19 @@ def test_a_detector_that_gives_nothing_at_all_is_told() -> None:
 
     with pytest.raises(ValueError, match=r"a\.png: a detector must give one pair .* got None"):
         detect_in(IMAGE, Silent(), "a.png")
+
+
+def test_three_of_something_are_no_pair() -> None:
+    class Classed:
+        def detect(self, images: Any) -> Any:
+            return [([[1, 2, 30, 40]], [0.5], ["hand"])]
+
+    with pytest.raises(ValueError, match=r"a\.png: a detector must give one pair .*'hand'"):
+        detect_in(IMAGE, Classed(), "a.png")
+
+
+def test_the_weight_of_a_detectors_word_comes_with_it_and_strangers_have_none() -> None:
+    boxes, scores = np.array([[1, 2, 30, 40]], np.float32), np.array([0.5], np.float32)
+    own = Judgement(2, 1, 0)
+    for answer, judgement in ((Detections(boxes, scores, own), own), ((boxes, scores), HEAD_ALONE)):
+        assert detect_in(IMAGE, Says(answer), "a.png").judgement == judgement

@@ -145,7 +145,8 @@ def detect_in(image: UInt8[np.ndarray, "h w 3"], detector: Detector, where: str)
     """
     found = detector.detect([image])
     try:
-        ((boxes, scores, *more),) = found
+        (own,) = found
+        boxes, scores = own[:2] if isinstance(own, Detections) else own
         score = np.asarray(scores, dtype=np.float32)
     except (TypeError, ValueError) as error:
         raise ValueError(
@@ -156,7 +157,7 @@ def detect_in(image: UInt8[np.ndarray, "h w 3"], detector: Detector, where: str)
         raise ValueError(
             f"{where}: a detector must give each of its {len(box)} boxes a score from 0 to 1, got {score}."
         )
-    return Detections(box, score, *more)
+    return Detections(box, score, own.judgement if isinstance(own, Detections) else HEAD_ALONE)
 
 
 def fitted(frame_wh: tuple[int, int], side: int) -> Crop:

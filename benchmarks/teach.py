@@ -144,8 +144,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with pinch_mit and photos")
     parser.add_argument("--work", type=Path, required=True, help="folder for networks and predictions")
     parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
-    parser.add_argument("--hands", type=int, default=4000, help="rendered hands a network")
-    parser.add_argument("--epochs", type=int, default=6, help="passes over them")
+    parser.add_argument("--hands", type=int, default=2500, help="rendered hands a network")
+    parser.add_argument("--epochs", type=int, default=4, help="passes over them")
     parser.add_argument("--backbone", default="cs3darknet_focus_s", help="timm name")
     parser.add_argument("--crop", type=int, default=64, help="side of the network's input")
     parser.add_argument("--seeds", type=int, default=2, help="networks a variant")
@@ -266,7 +266,8 @@ def summarize(plan: Plan, names: list[str]) -> dict[str, Any]:
     }
     settings = {key: value for key, value in vars(plan).items() if not isinstance(value, Path)}
     return {
-        "command": f"python -m benchmarks.teach --data DATA --work WORK --out OUT --seeds {plan.seeds}",
+        "command": "python -m benchmarks.teach --data DATA --work WORK --out OUT "
+        f"--hands {plan.hands} --epochs {plan.epochs} --seeds {plan.seeds}",
         "machine": machine(),
         "knuckle": knuckle.__version__,
         "settings": settings | {"picture": PICTURE_SIZE, "held_out": HELD_OUT, "flip_test": True},

@@ -7,7 +7,8 @@ a light), and written as csv and as a drawn video; the resident size is read aft
 end. Jitter: the same light stands still under noise of a known strength; jitter is the root mean square
 of each joint's movement from frame to frame, in sides of the keypoints' extent. Also measured is the lag: how
 far the smoothed hand stays behind the raw one, at most, while the light goes from rest to two sides a second.
-With --model and --clip the jitter of a trained model on a still clip of your own is measured, too.
+With --model and --clip the jitter of a trained model on a still clip of your own is measured, too. With --model and
+--photos it is measured on photos of one hand, found by the detector, that stand still under a camera's noise.
 
 Writes benchmarks/results/video.json.
 """
@@ -31,6 +32,7 @@ from jaxtyping import Float64, UInt8
 from torch import Tensor
 
 from benchmarks.predict_memory import peak_mb, resident_mb
+from knuckle.data.images import read_image
 from knuckle.geometry import CropRule
 from knuckle.hands import keypoint_extent
 from knuckle.methods.base import Decoded, Features, Method, Outputs, Targets
@@ -39,6 +41,7 @@ from knuckle.predict.drawn_video import DrawnVideo
 from knuckle.predict.follow import Seen, follow
 from knuckle.predict.sinks import Output
 from knuckle.predict.smooth import SmoothRule
+from knuckle.predict.track import TrackRule
 from knuckle.predict.video import Frame, open_video
 from knuckle.predict.video_files import predict_video
 
@@ -50,6 +53,9 @@ SPREAD = 14.0
 """Of the light, in pixels; the hand's extent is about four times as large."""
 NOISE = 60.0
 """Standard deviation of the noise on the still clip, in grey levels, before it is cut off at 0 and 255."""
+
+CAMERA_NOISE = 6.0
+"""Standard deviation of the noise on still photos, in grey levels, of each pixel and colour of its own."""
 
 _TURNS = np.linspace(0, 2 * np.pi, 20, endpoint=False)
 _RAYS = np.stack([np.cos(_TURNS), np.sin(_TURNS)], axis=1) * np.tile([[0.8], [1.2], [1.6], [2.0]], (5, 1))
@@ -146,11 +152,11 @@ def measure_memory(frames: int, folder: Path) -> dict[str, Any]:
     }
 
 
-def noisy(pictures: Iterable[UInt8[np.ndarray, "h w 3"]]) -> Iterator[Frame]:
+def noisy(pictures: Iterable[UInt8[np.ndarray, "h w 3"]], strength: float = NOISE) -> Iterator[Frame]:
     """Frames with fresh noise on each."""
     rng = np.random.default_rng(0)
     for number, picture in enumerate(pictures):
-        shaken = picture + NOISE * rng.standard_normal(picture.shape)
+        shaken = picture + strength * rng.standard_normal(picture.shape)
         yield Frame(number, number / RATE, shaken.clip(0, 255).astype(np.uint8))
 
 
@@ -180,6 +186,18 @@ def jitter(frames: Iterable[Seen]) -> dict[str, float]:
     }
 
 
+def still_photos(model: Predictor, photos: list[Path], frames: int) -> dict[str, Any]:
+    """The medians over the photos on which the detector finds a hand."""
+    found = []
+    for path in photos:
+        film = noisy(repeat(read_image(path), frames), CAMERA_NOISE)
+        seen = list(follow(model, film, detector=model.detector, rule=TrackRule(most_hands=1), smoothing=SmoothRule()))
+        if any(len(one.track) for one in seen):
+            found.append(jitter(seen))
+    medians = {name: round(float(np.median([one[name] for one in found])), 3) for name in found[0]}
+    return {"photos": len(photos), "followed": len(found), "noise": CAMERA_NOISE, **medians}
+
+
 def measure_lag() -> float:
     """How far the smoothed hand stays behind, at most, in percent of its side, when a still light sets off."""
     still = (Frame(number, number / RATE, light_at(80, 120)) for number in range(2))
@@ -199,14 +217,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--frames", type=int, default=10_000)
     parser.add_argument("--still-frames", type=int, default=300)
-    parser.add_argument("--model", help="a trained model, for the jitter on --clip")
+    parser.add_argument("--model", help="a trained model, for the jitter on --clip or --photos")
+    parser.add_argument("--photos", type=Path, nargs="+", default=[], help="photos of one hand each")
     parser.add_argument("--clip", type=Path, help="a video of one hand that holds still")
     parser.add_argument("--out", type=Path, default=RESULT)
     arguments = parser.parse_args()
     if arguments.frames <= WARM_UP:
         parser.error(f"--frames must be more than {WARM_UP}")
-    if (arguments.model is None) != (arguments.clip is None):
-        parser.error("--model and --clip belong together")
+    if (arguments.model is None) != (arguments.clip is None and not arguments.photos):
+        parser.error("--model belongs to --clip or --photos")
     with tempfile.TemporaryDirectory() as folder:
         memory = measure_memory(arguments.frames, Path(folder))
     frames = noisy(repeat(light_at(160, 120), arguments.still_frames))
@@ -223,6 +242,9 @@ def main() -> None:
         with open_video(arguments.clip) as video:
             found = follow(load(arguments.model), video, boxes="full", smoothing=SmoothRule())
             result["still_clip"] = {"model": arguments.model, "clip": arguments.clip.name, **jitter(found)}
+    if arguments.photos:
+        result["still_photos"] = {"model": arguments.model} | still_photos(load(arguments.model), arguments.photos, 60)
+        result["command"] = "python -m benchmarks.video --frames N --model M --photos PHOTOS"
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps(result, indent=2) + "\n")
     sys.stdout.write(json.dumps(result, indent=2) + "\n")

@@ -265,9 +265,10 @@ def summarize(plan: Plan, names: list[str]) -> dict[str, Any]:
         for name in names
     }
     settings = {key: value for key, value in vars(plan).items() if not isinstance(value, Path)}
+    chosen = "" if names == list(variants()) else " --variants " + " ".join(f"'{name}'" for name in names)
     return {
         "command": "python -m benchmarks.teach --data DATA --work WORK --out OUT "
-        f"--hands {plan.hands} --epochs {plan.epochs} --seeds {plan.seeds}",
+        f"--hands {plan.hands} --epochs {plan.epochs} --seeds {plan.seeds}{chosen}",
         "machine": machine(),
         "knuckle": knuckle.__version__,
         "settings": settings | {"picture": PICTURE_SIZE, "held_out": HELD_OUT, "flip_test": True},

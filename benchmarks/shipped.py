@@ -6,9 +6,10 @@
 Rendered hands are those of `SceneConfig()` from a sequence that no training uses. DATA holds `pinch_mit` (two
 fingertips labelled, 7 places) and `photos` (16 joints, 6 videos); a place or video is a group, too few of them for
 intervals, so each one's own mean is given. All are measured with exact boxes, and with boxes as other detectors may
-give them: the centre moved by 5 % and the side changed by 10 % of the side (standard deviations). Photos are also measured
-without boxes ("found"), as `knuckle predict` sees them: the hand found that overlaps a labelled box most, by at least
-`SAME_HAND`, is compared with it, and without one the hand is missing, which PCK counts as wrong and the NME leaves out.
+give them: the centre moved by 5 % and the side changed by 10 % of the side (standard deviations). Photos are also
+measured without boxes ("found"), as `knuckle predict` sees them: the hand found that overlaps a labelled box most,
+by at least `SAME_HAND`, is compared with it, and without one the hand is missing, which PCK counts as wrong and the
+NME leaves out.
 
 `--peer` runs MediaPipe Hands (full model, one image at a time) on the same photos in the same process: each hand as a
 crop of twice the box around its labels, and of the hands found there the one nearest to the crop's centre. Its time is

@@ -244,7 +244,9 @@ def main() -> None:
             result["still_clip"] = {"model": arguments.model, "clip": arguments.clip.name, **jitter(found)}
     if arguments.photos:
         result["still_photos"] = {"model": arguments.model} | still_photos(load(arguments.model), arguments.photos, 60)
-        result["command"] = "python -m benchmarks.video --frames N --model M --photos PHOTOS"
+        result["command"] = (
+            f"python -m benchmarks.video --frames {arguments.frames} --model {arguments.model} --photos PHOTOS"
+        )
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps(result, indent=2) + "\n")
     sys.stdout.write(json.dumps(result, indent=2) + "\n")

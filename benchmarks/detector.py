@@ -53,12 +53,13 @@ def main() -> None:
     shipped = shipped_detector() if options.model is None else OnnxDetector(options.model)
     path = options.model or Path(__file__).parents[1] / "src/knuckle/predict/assets/detector.onnx"
     detector = OnnxDetector(path, least_score=ALL_SCORES, threads=1)
+    predictor = load("light", detector=path)
     result: dict[str, Any] = {
         "command": "python -m benchmarks.detector --data DATA --scenes SCENES --out benchmarks/results/detector.json",
         "machine": machine(),
         "detector": {"bytes": path.stat().st_size, "least_score": shipped.least_score, **shipped.metadata["notes"]},
         "sets": {
-            name: measure(detector, pictures, shipped.least_score)
+            name: {"together": together(predictor, pictures), **measure(detector, pictures, shipped.least_score)}
             for name, pictures in sets(options.data, options.scenes, options.recipe).items()
         },
         "milliseconds": {str(threads): timed(path, threads) for threads in (1, 2)},
@@ -70,14 +71,20 @@ def main() -> None:
 
 def sets(data: Path, scenes: Path, recipe: Path) -> dict[str, Pictures]:
     """The pictures of every set, with labels as they were drawn."""
-    training = {Path(source.path).parent.name: source.training for source in load_detector_recipe(recipe).sources}
     found = {"rendered, held out": read_pictures(scenes, handless=True)}
-    for name in ("pinch_mit", "boxes_ccby"):
-        source = PictureSource(path=f"{name}/annotations.json", training=training.get(name, 0.7))
-        found[f"{name}, held out"] = split_source(source, data)[1]
+    found |= {f"{name}, held out": pictures for name, pictures in held_out(data, recipe).items()}
     found["photos, evaluation only"] = read_pictures(data / "photos" / "annotations.json")
     found["backgrounds_ccbysa, no hand"] = backgrounds(data / "backgrounds_ccbysa")
     return found
+
+
+def held_out(data: Path, recipe: Path) -> dict[str, Pictures]:
+    """By folder, the pictures that the detector's recipe keeps for measuring."""
+    training = {Path(source.path).parent.name: source.training for source in load_detector_recipe(recipe).sources}
+    return {
+        name: split_source(PictureSource(path=f"{name}/annotations.json", training=training.get(name, 0.7)), data)[1]
+        for name in ("pinch_mit", "boxes_ccby")
+    }
 
 
 def backgrounds(folder: Path) -> Pictures:
@@ -96,7 +103,6 @@ def measure(detector: OnnxDetector, pictures: Pictures, least_score: float) -> d
     curve = precision_recall(found, pictures.boxes)
     precision, recall, wrong = curve.at(least_score)
     numbers: dict[str, Any] = {
-        "together": together(load("light"), pictures),
         "pictures": len(pictures),
         "groups": len(np.unique(pictures.group)),
         "hands": curve.hands,

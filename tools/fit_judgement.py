@@ -4,8 +4,8 @@
 
 A logistic regression on boxes of photos that the detector was not trained on: the groups of `pinch_mit` and
 `boxes_ccby` that recipes/detector.yaml holds out. A box shows a hand where it overlaps a labelled one by `SAME_HAND`.
-Every folder counts the same. From the fit follows which scores are worth a proposal: those that a head that is all
-but certain lifts over `LEAST_SCORE`, but for as many hands as `LOST` tells.
+Every folder counts the same. The least score of a proposal is the one that all but `LOST` of the hands that both
+together find reach.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import onnx
 from jaxtyping import Bool, Float64
 from scipy.optimize import minimize
 
+from benchmarks.detector import held_out
 from knuckle.data.images import read_image
 from knuckle.data.pictures import Pictures
 from knuckle.formats.files import replacing
@@ -28,8 +29,6 @@ from knuckle.predict.detector import METADATA_KEY, SAME_HAND, OnnxDetector
 from knuckle.predict.judgement import Judgement, logit
 from knuckle.predict.load import load
 from knuckle.predict.predictor import Predictor
-from knuckle.train.detector import split_source
-from knuckle.train.detector_recipe import PictureSource, load_detector_recipe
 
 SHIPPED: Final = Path(__file__).parents[1] / "src/knuckle/predict/assets/detector.onnx"
 ALL_SCORES: Final = 0.05
@@ -61,21 +60,12 @@ def main() -> None:
     options = parser.parse_args()
     model = load(options.model)
     detector = OnnxDetector(options.detector, least_score=ALL_SCORES, threads=1)
-    found = _joined([look(model, detector, pictures) for pictures in held_out(options.data, options.recipe)])
+    found = _joined([look(model, detector, pictures) for pictures in held_out(options.data, options.recipe).values()])
     judgement = fit(found)
     least = least_proposal(found, judgement)
     content = {name: round(value, 3) for name, value in judgement._asdict().items()} | {"least_score": round(least, 3)}
     write(options.detector, content)
     print(f"{len(found.is_hand)} boxes, {found.is_hand.sum()} hands: {json.dumps(content)}, in {options.detector}")
-
-
-def held_out(data: Path, recipe: Path) -> list[Pictures]:
-    """The pictures of the folders that the detector's recipe keeps for measuring."""
-    shares = {Path(source.path).parent.name: source.training for source in load_detector_recipe(recipe).sources}
-    return [
-        split_source(PictureSource(path=f"{name}/annotations.json", training=shares.get(name, 0.7)), data)[1]
-        for name in ("pinch_mit", "boxes_ccby")
-    ]
 
 
 def look(model: Predictor, detector: OnnxDetector, pictures: Pictures) -> Boxes:

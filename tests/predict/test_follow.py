@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,9 @@ from jaxtyping import UInt8
 
 from knuckle.predict.detector import Detections
 from knuckle.predict.follow import follow, frame_name
+from knuckle.predict.judgement import Judgement
+from knuckle.predict.photos import Photo
+from knuckle.predict.predictor import Found
 from knuckle.predict.smooth import SmoothRule
 from knuckle.predict.track import TrackRule
 from tests.predict.moving import STAGE_WH, Actor, Path, PixelFinder, actors, film
@@ -126,6 +129,30 @@ def test_smoothed_hands_come_beside_the_raw_ones() -> None:
     last = both[-1]
     assert last.smooth is not None
     assert (np.abs(last.smooth.xy - last.hands.xy)[..., 0] > 0.05).all()
+
+
+def test_what_a_detector_finds_reaches_the_finder_with_its_scores_and_their_weight() -> None:
+    cast = actors(1)
+    paths: list[Path] = [lambda n: (60, 40)]
+    judgement = Judgement(2.0, 1.0, 0.5)
+
+    class Weighed(Spy):
+        def detect(self, images: Sequence[UInt8[np.ndarray, "h w 3"]], /) -> list[Detections]:
+            return [found._replace(judgement=judgement) for found in super().detect(images)]
+
+    photos: list[Photo] = []
+
+    class Recorder(PixelFinder):
+        def stream(self, incoming: Iterable[Photo], /) -> Iterator[Found]:
+            own = list(incoming)
+            photos.extend(own)
+            return super().stream(own)
+
+    list(follow(Recorder(cast), film(cast, paths, 3), detector=Weighed(cast, paths), rule=TrackRule(most_hands=1)))
+    first, *others = (photo.boxes for photo in photos)
+    assert isinstance(first, Detections)
+    assert (first.score.tolist(), first.judgement) == ([0.5], judgement)
+    assert not any(isinstance(boxes, Detections) for boxes in others), "then the tracks say where to look"
 
 
 def test_without_boxes_and_detector_one_sentence_says_what_to_give() -> None:

@@ -106,12 +106,9 @@ class OnnxDetector:
             raise NotRunnableError(Path(path), "onnxruntime", error) from error
         self.metadata = _metadata(Path(path), self._session.get_modelmeta().custom_metadata_map)
         self.side = int(self.metadata["side"])
-        judgement = dict(self.metadata.get("judgement", {}))
-        advised = judgement.pop("least_score", self.metadata["least_score"])
-        self.judgement = Judgement(**judgement)
-        if least_score is None:
-            least_score = advised if proposing else self.metadata["least_score"]
-        self.least_score = float(least_score)
+        self.judgement, least_proposal = _judgement(self.metadata)
+        advised = least_proposal if proposing else float(self.metadata["least_score"])
+        self.least_score = advised if least_score is None else float(least_score)
         self.most = most
 
     def detect(self, images: Sequence[UInt8[np.ndarray, "h w 3"]]) -> list[Detections]:
@@ -199,9 +196,7 @@ def _metadata(path: Path, entries: dict[str, str]) -> dict[str, Any]:
     try:
         content: dict[str, Any] = json.loads(entries[METADATA_KEY])
         version, side, least = int(content["version"]), int(content["side"]), float(content["least_score"])
-        judgement = {name: float(value) for name, value in content.get("judgement", {}).items()}
-        least_proposal = judgement.pop("least_score", least)
-        Judgement(**judgement)
+        _, least_proposal = _judgement(content)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} holds no hand detector of knuckle; give one that knuckle exported.") from error
     if version > FILE_VERSION:
@@ -209,3 +204,10 @@ def _metadata(path: Path, entries: dict[str, str]) -> dict[str, Any]:
     if side < MULTIPLE or side % MULTIPLE or not 0 <= least_proposal <= least <= 1:
         raise ValueError(f"{path} describes no detector that can be run (side {side}, score {least}); export it again.")
     return content
+
+
+def _judgement(content: dict[str, Any]) -> tuple[Judgement, float]:
+    """The judgement of a file's metadata, and the least score of a proposal; the head's alone in files without one."""
+    numbers = {name: float(value) for name, value in content.get("judgement", {}).items()}
+    least = numbers.pop("least_score", float(content["least_score"]))
+    return Judgement(**numbers), least

@@ -5,7 +5,7 @@
 M is a trained model; nothing is trained here. `SceneConfig()` hands that no training seed gives are rendered once into
 WORK. Half of them fit the calibration, the other half measures it: the conformal 90 % regions are to hold 88 to 92 % of
 the true keypoints, overall and in each finger (the wrist belongs to none and is printed beside). The calibrated model
-is left in WORK. DATA holds `pinch_mit` (two fingertips labelled, 7 places) and `photos` (16 joints, 6 videos); there
+is left in WORK. DATA holds `pinch_mit` (three places of it, 21 joints) and `photos` (16 joints, 6 videos); there
 the same is measured and reported as it is. Intervals are 95 %, by the cluster bootstrap over hands (rendered), places
 or videos.
 """
@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.data_loading import machine
+from benchmarks.real import real_hands
 from knuckle.evaluate.calibration import AT_LEAST, Measured, calibrate, check, save_calibrated
 from knuckle.formats import read
 from knuckle.metrics import Calibration
@@ -33,7 +34,6 @@ from knuckle.render.folder import render_folder
 SEED = 91_000
 HANDS = 4_400
 SIZE = 96
-REAL = ("pinch_mit", "photos")
 
 LEVEL = 0.9
 BAR = (0.88, 0.92)
@@ -61,8 +61,8 @@ def main() -> None:
     )
     save_calibrated(weights, calibration, options.work / "calibrated.safetensors")
     sets = {"rendered, the other half": measured}
-    for name in REAL if options.data else ():
-        sets[name] = check(predictor, read(options.data / name / "annotations.json"), calibration)
+    for name, hands in (real_hands(options.data) if options.data else {}).items():
+        sets[name] = check(predictor, hands, calibration)
     result = {
         "command": "python -m benchmarks.calibration --model M --work WORK --out OUT --data DATA",
         "machine": machine(),

@@ -17,6 +17,7 @@ from PIL import Image
 
 from knuckle.data.images import read_image
 from knuckle.draw import contact_sheet, draw_hands
+from knuckle.formats import read
 from knuckle.predict import load
 from knuckle.render import SceneConfig, render, render_scenes
 from knuckle.render.companions import Companions
@@ -38,7 +39,8 @@ def main() -> None:
     """All pictures, as JPEG."""
     folder = Path(sys.argv[1])
     if len(sys.argv) > 2:
-        Image.fromarray(found(sorted(Path(sys.argv[2]).iterdir())[20::41])).save(folder / "found.jpg", quality=80)
+        held_out = read(Path("labels/pinch_mit_held_out.json")).image[7::14]
+        Image.fromarray(found([Path(sys.argv[2]) / name for name in held_out])).save(folder / "found.jpg", quality=80)
         return
     (folder / "gestures").mkdir(parents=True, exist_ok=True)
     full = SceneConfig()

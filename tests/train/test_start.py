@@ -139,6 +139,14 @@ def test_what_the_recipe_says_of_the_model_must_be_true(start: Path, labels: Pat
     assert "padding" not in str(error.value)
 
 
+def test_a_recipe_may_cut_closer(start: Path, labels: Path) -> None:
+    settled = settle(recipe_from(start, labels, {"padding": 1.25}))
+    assert (settled.model.padding, settled.model.frame_padding) == (1.25, 1.1)
+    assert build_method(settled)[1].rule == replace(SPEC.rule, padding=1.25)
+    wider = settle(recipe_from(start, labels, {"frame_padding": 1.0}))
+    assert build_method(wider)[1].rule == replace(SPEC.rule, frame_padding=1.0)
+
+
 def test_a_run_without_a_start_stays_as_it_is(labels: Path) -> None:
     recipe = check_recipe({"data": {"path": str(labels)}}, "r")
     assert settle(recipe) == recipe

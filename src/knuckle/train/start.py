@@ -1,7 +1,8 @@
 """Going on from a trained model: its network, options and crops, under a recipe's data and schedule.
 
 A recipe names the model as `start`. What the recipe's section `model` says must then be true of that model; what
-it leaves out is taken from there. Only whether whole images or hands are cut out follows the recipe's data.
+it leaves out is taken from there. Only how much is cut out around a hand or a frame may be another: a network learns
+hands that are larger or smaller in their crops. Whether whole images or hands are cut out follows the recipe's data.
 """
 
 from __future__ import annotations
@@ -28,15 +29,16 @@ def settle(recipe: Recipe) -> Recipe:
         options = method_options(recipe.model.method, recipe.model.options)
         return recipe.model_copy(update={"model": recipe.model.model_copy(update={"options": options})})
     spec = _stored(recipe.start).spec
+    asked = recipe.model
     model = Model(
         method=spec.method,
         backbone=spec.backbone,
         size=spec.rule.size,
-        padding=spec.rule.padding,
-        frame_padding=spec.rule.frame_padding,
+        padding=asked.padding if "padding" in asked.model_fields_set else spec.rule.padding,
+        frame_padding=asked.frame_padding if "frame_padding" in asked.model_fields_set else spec.rule.frame_padding,
         options=spec.options,
     )
-    wrong = _disagreements(recipe.model, model)
+    wrong = _disagreements(asked, model)
     if wrong:
         raise ValueError(
             f"the recipe does not fit {recipe.start}: {'; '.join(wrong)}. Leave the section model out of the recipe, "
@@ -46,7 +48,7 @@ def settle(recipe: Recipe) -> Recipe:
 
 
 def starting_model(recipe: Recipe) -> tuple[Method, ModelSpec]:
-    """The network of `recipe.start` with its weights, and how to rebuild it.
+    """The network of a settled recipe's `start` with its weights, and how to rebuild it.
 
     Its hand head was fitted to the feature maps of the old weights, so it stays behind, as the calibration does.
 
@@ -57,7 +59,12 @@ def starting_model(recipe: Recipe) -> tuple[Method, ModelSpec]:
     stored = _stored(recipe.start)
     stored.method.hand_head = None
     torch.manual_seed(recipe.train.seed)
-    rule = replace(stored.spec.rule, whole_image=recipe.data.crop == "full")
+    rule = replace(
+        stored.spec.rule,
+        padding=recipe.model.padding,
+        frame_padding=recipe.model.frame_padding,
+        whole_image=recipe.data.crop == "full",
+    )
     return stored.method, replace(stored.spec, rule=rule)
 
 

@@ -128,7 +128,7 @@ def test_construction_validates(columns: dict[str, Any], message: str) -> None:
 def test_selection() -> None:
     hands = make_hands(5, score=np.linspace(0, 1, 5))
     assert len(hands[1]) == 1
-    assert hands[-1] == hands[4] == hands[np.int64(4)]
+    assert hands[-1] == hands[4] == hands[np.int64(4)] == hands[np.array(4)]
     assert hands[1:3] == hands[[1, 2]] == hands[np.array([False, True, True, False, False])]
     assert len(hands[[]]) == len(hands[np.zeros(5, bool)]) == 0
     assert [one.score.tolist() for one in hands if one.score is not None] == [[0], [0.25], [0.5], [0.75], [1]]
@@ -152,6 +152,7 @@ def test_concat_of_different_roots_and_columns() -> None:
     two = make_hands(2, root="/data/two", side_probability=[np.nan, 1])
     joined = Hands.concat([one, two])
     assert joined.paths() == one.paths() + two.paths()
+    assert Hands.concat([one, two.replace(root="two")]).paths()[3] == Path("two/photo0.jpg").absolute()
     assert joined.paths()[3] == Path("/data/two/photo0.jpg")
     assert joined.score is None
     np.testing.assert_array_equal(joined.side_probability, [0.5, 0.75, np.nan, 1])

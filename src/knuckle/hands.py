@@ -158,7 +158,9 @@ class Hands:
             return filled[0]
         roots = {part.root for part in filled}
         root = filled[0].root if len(roots) == 1 else None
-        names = [part.image if len(roots) == 1 else np.array([str(p) for p in part.paths()]) for part in filled]
+        names = [
+            part.image if len(roots) == 1 else np.array([str(p.absolute()) for p in part.paths()]) for part in filled
+        ]
         columns = {
             name: np.concatenate([getattr(part, name) for part in filled])
             for name in _COLUMNS
@@ -251,7 +253,7 @@ class Hands:
         """
         if isinstance(rows, slice):
             chosen: Any = rows
-        elif isinstance(rows, SupportsIndex) and not isinstance(rows, np.ndarray):
+        elif isinstance(rows, SupportsIndex) and not (isinstance(rows, np.ndarray) and rows.ndim):
             row = range(len(self))[rows.__index__()]
             chosen = slice(row, row + 1)
         else:

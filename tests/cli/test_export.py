@@ -57,7 +57,7 @@ def test_rendered_hands_serve_where_there_are_no_labels(place: Path, capsys: pyt
         (
             ["nowhere", "--out", "m.onnx"],
             2,
-            "no model nowhere; give 'light', 'light_rendered' or 'accurate', a run folder",
+            "no model nowhere; give 'light' or 'light_rendered', a run folder",
         ),
         (["x.onnx", "--out", "m.onnx"], 2, "holds no weights to go on with"),
     ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,13 @@ import pytest
 import knuckle
 from knuckle.cli import main
 from knuckle.geometry import CropRule
+from knuckle.hands import Hands
 from knuckle.predict import Predictor
 from knuckle.predict.video import open_video
 from tests.label.worlds import move_a_point
 from tests.predict.centroid import Centroid, Glow, light_at, save_rgb
 from tests.predict.clips import write_clip
+from tests.predict.test_video import Capture
 
 
 @pytest.fixture
@@ -79,7 +82,7 @@ def test_a_folder_becomes_a_table_and_pictures(place: Path, capsys: pytest.Captu
 
 
 def test_a_list_names_photos_and_each_is_taken_once(place: Path) -> None:
-    (place / "list.txt").write_text("photos/v1/3.png\n\nphotos/v0/2.png\nphotos/v1/3.png\n")
+    (place / "list.txt").write_text("photos/v1/3.png\n\nphotos/v1/../v0/2.png\nphotos/v1/3.png\n")
     predict("photos/v0/2.png", "--list", "list.txt", "--boxes", "full", "--out", "x.csv")
     assert knuckle.read("x.csv").image.tolist() == ["photos/v0/2.png", "photos/v1/3.png"]
 
@@ -194,6 +197,12 @@ def test_a_run_does_not_go_on_with_another_set_up(place: Path, capsys: pytest.Ca
     (place / "x.csv.partial").write_text('{"model": "other", "format": "csv"}\n')
     predict("photos", "--boxes", "full", "--out", "x.csv", "--resume", code=2)
     assert "was begun with model 'other', now it is 'm'" in capsys.readouterr().err
+    settings = {"model": "m", "boxes": "full", "flip test": False, "format": "csv"}
+    (place / "x.csv.partial").write_text(json.dumps(settings | {"detector": "other.onnx"}) + "\n")
+    predict("photos", "--boxes", "full", "--out", "x.csv", "--resume", code=2)
+    assert "was begun with detector 'other.onnx', now it is None" in capsys.readouterr().err
+    (place / "x.csv.partial").write_text(json.dumps(settings) + "\n")  # older ones name a detector only if given
+    predict("photos", "--boxes", "full", "--out", "x.csv", "--resume")
 
 
 def test_photos_are_never_drawn_over(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -276,6 +285,39 @@ def test_yolo_pose_is_a_folder_with_its_photos(place: Path) -> None:
     assert len(list((place / "labels" / "images").rglob("*.png"))) == 6
 
 
+def test_a_name_that_yolo_pose_cannot_have_is_told_before_the_model_looks(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (place / "photos" / "no image.heic").write_bytes(b"skipped")
+    photo = place / "photos" / "a.JFIF"
+    photo.write_bytes(cv2.imencode(".jpg", light_at((40, 30), (80, 60)))[1].tobytes())
+    command = ("photos", "--boxes", "full", "--out", "labels", "--format", "yolo")
+    with monkeypatch.context() as patch:
+        patch.setattr("knuckle.predict.load", lambda *_, **__: pytest.fail("the model was loaded"))
+        predict(*command, code=2)
+    assert "a.JFIF must end in one of .jpg, .jpeg, .png, .bmp, .webp" in capsys.readouterr().err
+    photo.rename(photo.with_suffix(".jpg"))
+    predict(*command)
+    assert len(knuckle.read(place / "labels")) == 7
+
+
+def test_confidence_is_listed_over_the_joints_that_the_model_knows(capsys: pytest.CaptureFixture[str]) -> None:
+    confidence = np.full((2, 21), np.nan)
+    confidence[0, :10] = 0.75
+    hands = Hands(
+        image=["a.png"] * 2,
+        xy=np.zeros((2, 21, 2)),
+        visibility=np.full((2, 21), 2),
+        box=np.tile((1, 2, 3, 4), (2, 1)),
+        size=np.tile((9, 9), (2, 1)),
+        confidence=confidence,
+    )
+    listed: Any = importlib.import_module("knuckle.cli.predict")
+    with warnings.catch_warnings(action="error"):
+        listed._print_hands([hands])
+    assert [line.split()[-1] for line in capsys.readouterr().out.splitlines()[2:]] == ["75%", "-"]
+
+
 @pytest.fixture
 def clip(place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A video of eight frames beside the photos, and a model that finds hands around lights."""
@@ -309,6 +351,13 @@ def test_boxes_of_a_videos_first_frame_come_from_a_file(clip: Path, capsys: pyte
     assert "No hand was seen." in capsys.readouterr().err
 
 
+class Uncounted(Capture):
+    """A file that does not say how many frames it has."""
+
+    def get(self, field: int) -> float:
+        return 0.0 if field == cv2.CAP_PROP_FRAME_COUNT else super().get(field)
+
+
 def test_a_camera_runs_until_ctrl_c(
     clip: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -328,6 +377,10 @@ def test_a_camera_runs_until_ctrl_c(
     looks.clear()
     predict("clip.avi", "--boxes", "full", "--out", "y.csv", code=130)
     assert len(knuckle.read("y.csv")) == 3
+    with monkeypatch.context() as patch:
+        patch.setattr(cv2, "VideoCapture", Uncounted)
+        looks.clear()
+        predict("clip.avi", "--boxes", "full", "--out", "z.csv", code=130)
     predict("--camera", "0", "--boxes", "full", "--out", "x.csv", code=2)
     assert "there is no camera 0" in capsys.readouterr().err
 

@@ -72,6 +72,16 @@ def with_scans(count: int) -> bytes:
     return jpeg[:start] + jpeg[start:-2] * count + b"\xff\xd9"
 
 
+def with_comments(jpeg: bytes) -> bytes:
+    """The JPEG with a comment before each scan that holds the mark of an image's end."""
+    return jpeg.replace(b"\xff\xda", b"\xff\xfe\x00\x04\xff\xd9\xff\xda")
+
+
+def with_stray_bytes(jpeg: bytes) -> bytes:
+    """The JPEG with bytes that belong to no segment, and look like one that is followed by an image's end."""
+    return jpeg[:20] + b"\xff\x00\x04\xda\xff\x00" + jpeg[20:]
+
+
 def half(data: bytes) -> bytes:
     return data[: len(data) // 2]
 
@@ -88,6 +98,11 @@ READABLE: dict[str, tuple[Callable[[], bytes], float]] = {
     "jpeg followed by other data": (lambda: encoded(picture(), "JPEG", quality=95) + b"\0\xff\xda appended" * 9, 3),
     "jpeg followed by many of the marks of a scan": (lambda: encoded(picture(), "JPEG") + b"\xff\xda" * 999, 5),
     "jpeg with a thumbnail": (lambda: with_thumbnail(encoded(picture(), "JPEG", quality=95)), 3),
+    "jpeg with a comment of many marks of a scan": (
+        lambda: encoded(picture(), "JPEG", quality=95, comment=b"\xff\xda" * 999),
+        3,
+    ),
+    "jpeg with stray bytes": (lambda: with_stray_bytes(encoded(picture(), "JPEG", quality=95)), 3),
     "png": (lambda: encoded(picture(), "PNG"), 0),
     "transparent png": (lambda: encoded(np.dstack([picture(), picture()[..., 0]]), "PNG"), 0),
     "16-bit png": (lambda: png16(picture()[..., ::-1].astype(np.uint16) * 257), 0),
@@ -181,6 +196,11 @@ BROKEN: dict[str, tuple[Callable[[], bytes], str]] = {
     "gif": (lambda: encoded(picture(), "GIF"), "not a PNG, JPEG, BMP or WebP image; save it as one of these"),
     "tiff": (lambda: encoded(picture(), "TIFF"), "not a PNG, JPEG, BMP or WebP image; save it as one of these"),
     "jpeg of a thousand scans": (lambda: with_scans(1000), "more than 100 scans"),
+    "jpeg of endless segments": (
+        lambda: (b"\xff\xfe\x00\x02" * 20_001 + b"\xff\xda").join(encoded(picture(), "JPEG").split(b"\xff\xda", 1)),
+        "20,000 segments",
+    ),
+    "jpeg of a thousand scans with comments": (lambda: with_comments(with_scans(1000)), "more than 100 scans"),
 }
 
 

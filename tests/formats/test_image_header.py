@@ -51,6 +51,32 @@ def test_exif_orientation_turns_the_size_as_opencv_does(tmp_path: Path, order: s
     assert header_size_wh(path) == decoded.shape[1::-1]
 
 
+FRAME = bytes.fromhex("c0000b080010001001011100")
+"""A frame header of 16 x 16 pixels, but for the 0xFF before it."""
+
+
+@pytest.mark.parametrize(
+    "stray",
+    [
+        FRAME,
+        b"\xff\x00" + FRAME,
+        b"\xff\x00\xff\xff" + b"\x00\xff\x00",
+        bytes(4095 - 20) + b"\xff",
+        bytes(4096 - 20) + b"\xff\x00",
+        b"\xff\xd3\xff\x01",
+    ],
+)
+def test_bytes_that_belong_to_no_segment_are_passed_over_as_the_decoder_does(tmp_path: Path, stray: bytes) -> None:
+    path = tmp_path / "x.jpg"
+    cv2.imwrite(str(path), np.zeros((200, 300, 3), np.uint8))
+    plain = path.read_bytes()
+    behind_app0 = 4 + int.from_bytes(plain[4:6])
+    path.write_bytes(plain[:behind_app0] + stray + plain[behind_app0:])
+    decoded = cv2.imread(str(path))
+    assert decoded is not None
+    assert header_size_wh(path) == decoded.shape[1::-1] == (300, 200)
+
+
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
@@ -60,6 +86,7 @@ def test_exif_orientation_turns_the_size_as_opencv_does(tmp_path: Path, order: s
         (b"\x89PNG\r\n\x1a\n" + bytes(9), "is cut off before its image size"),
         (b"\xff\xd8\xff\xe0\x00\x10JFIF", "is cut off before its image size"),
         (b"\xff\xd8\xff\xc0\x00\x11\x08\x00", "is cut off before its image size"),
+        (b"\xff\xd8\xff\xd9" + FRAME, "is cut off before its image size"),
         (b"RIFF\0\0\0\0WEBPVP8X", "says that it is"),
     ],
 )

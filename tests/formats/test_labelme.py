@@ -96,6 +96,26 @@ def test_boxes_alone_are_hands_without_keypoints(tmp_path: Path) -> None:
     assert len(read(write_json(tmp_path / "a.json", _file([box, box])))) == 2
 
 
+def test_a_box_beside_hands_that_have_their_own_is_a_hand(tmp_path: Path) -> None:
+    lone = _box(group_id=None, points=[[1, 1], [9, 9]])
+    hands = read(write_json(tmp_path / "a.json", _file([*_hand(FREIHAND, 0), _box(), lone])))
+    assert hands.box.tolist() == [[0, 0, 60, 70], [1, 1, 9, 9]]
+    assert hands.labeled.sum(axis=1).tolist() == [21, 0]
+    loose = write_json(tmp_path / "b.json", _file([*_hand(FREIHAND, 0), _box(), *_hand(FREIHAND), lone]))
+    assert_refused(loose, "no group_id", 1)
+
+
+def test_hands_of_boxes_without_group_id_are_told_apart_when_they_get_points(tmp_path: Path) -> None:
+    hands = example_hands(tmp_path)[:2].replace(image=["a.jpg", "a.jpg"])
+    boxes = [_box(group_id=None, points=[[k, 7], [60, 40]], note=k) for k in (5, 6)]
+    write_json(tmp_path / "a.json", _file([*boxes, _point("cup", 0, 0) | {"shape_type": "polygon"}]))
+    write(hands, tmp_path, "labelme")
+    np.testing.assert_array_equal(read(tmp_path).xy, hands.xy)
+    shapes = json.loads((tmp_path / "a.json").read_text())["shapes"]
+    assert [shape["group_id"] for shape in shapes if "note" in shape] == [1, 2]
+    assert {shape["group_id"] for shape in shapes if shape["label"] == "wrist"} == {1, 2}
+
+
 def test_an_image_without_hands_and_foreign_shapes_give_no_row(tmp_path: Path) -> None:
     polygon = _point("cat", 0) | {"shape_type": "polygon", "points": [[0, 0], [1, 1], [2, 0]]}
     write_json(tmp_path / "a.json", _file([polygon]))

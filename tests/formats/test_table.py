@@ -69,6 +69,12 @@ def test_json_by_columns_is_read(tmp_path: Path) -> None:
     assert read(write_json(tmp_path / "columns.json", columns)) == example_hands()
 
 
+def test_numbers_of_hands_may_have_become_floats(tmp_path: Path) -> None:
+    write(example_hands(), tmp_path / "rows.json", "table")
+    rows = [row | {"hand": float(row["hand"])} for row in json.loads((tmp_path / "rows.json").read_text())]
+    assert read(write_json(tmp_path / "floats.json", rows)) == example_hands()
+
+
 @pytest.mark.parametrize("suffix", [".csv", ".parquet", ".json"])
 def test_pandas_reads_what_is_written_and_its_table_is_read(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"x{suffix}"

@@ -91,6 +91,22 @@ def test_splits_from_folders_with_images_and_from_data_yaml(tmp_path: Path) -> N
     assert hands.paths()[0].is_file()
 
 
+def test_data_yaml_may_name_the_folders_above_and_a_test_split_that_is_not_there(tmp_path: Path) -> None:
+    _sample(tmp_path, "a", images="train/images", labels="train/labels")
+    _sample(tmp_path, "b", images="valid/images", labels="valid/labels")
+    (tmp_path / "data.yaml").write_text("train: train\nval: ../valid/images\ntest: ../test/images\n")
+    assert splits(tmp_path) == ("train", "val")
+    assert read(tmp_path).image.tolist() == ["train/images/a.jpg", "valid/images/b.jpg"]
+    with pytest.raises(ValueError, match="has no split 'test'"):
+        read(tmp_path, split="test")
+
+
+def test_images_beside_labels_of_another_format_are_not_taken_for_yolo(tmp_path: Path) -> None:
+    write_fake_images(example_hands(tmp_path / "images"))
+    write(example_hands(tmp_path / "images"), tmp_path / "labels", "labelme")
+    assert len(read(tmp_path)) == 3
+
+
 def test_a_written_folder_stands_alone(tmp_path: Path) -> None:
     hands = example_hands(root=tmp_path / "photos")
     write_fake_images(hands)
@@ -157,6 +173,21 @@ def test_writing_refuses_what_would_not_come_back(tmp_path: Path) -> None:
         write(hands[:2], tmp_path / "yolo4", "yolo")
 
 
+def test_pictures_of_others_are_not_overwritten(tmp_path: Path) -> None:
+    first = example_hands(tmp_path / "first")
+    second = example_hands(tmp_path / "second").replace(size=[(320, 240), (320, 240), (224, 300)])
+    write_fake_images(first)
+    write_fake_images(second)
+    write(first, tmp_path / "yolo", "yolo")
+    before = (tmp_path / "yolo" / "images" / "b.png").read_bytes()
+    label = tmp_path / "yolo" / "labels" / "a.txt"
+    label.write_text("kept")
+    with pytest.raises(ValueError, match=r"b\.png is there already and is another picture than .*second.b\.png"):
+        write(second, tmp_path / "yolo", "yolo")
+    assert (tmp_path / "yolo" / "images" / "b.png").read_bytes() == before
+    assert label.read_text() == "kept"
+
+
 BAD_LINES = [
     ("20 points", LINE[: -len(" 0.25 0.5 2")], ":2 has 65 numbers, expected 5 or 68 or 47"),
     ("22 points", LINE + " 0.25 0.5 2", ":2 has 71 numbers"),
@@ -193,12 +224,14 @@ def test_bad_files_are_one_sentence_and_the_others_remain(tmp_path: Path) -> Non
     [
         ("kpt_shape: [17, 3]", "has kpt_shape [17, 3], but a hand has [21, 3] or [21, 2]"),
         ("train: nowhere", "nowhere as train, which is no folder of images"),
+        ("train: images/list.txt", "list.txt as train, which is a list; name the folder of the images instead"),
         ("[1, 2]", "must hold keys such as train, val, kpt_shape and names"),
         ("a: [", "cannot be read as YAML"),
     ],
 )
 def test_a_bad_data_yaml_is_one_sentence(tmp_path: Path, config: str, expected: str) -> None:
     _sample(tmp_path, "a")
+    (tmp_path / "images" / "list.txt").write_text("images/a.jpg")
     (tmp_path / "data.yaml").write_text(config)
     assert_refused(tmp_path, expected)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 import knuckle
+from knuckle.hands import OPTIONAL_COLUMNS, Hands
 from knuckle.label.checked import checked_hands
 from knuckle.label.propose import propose, waiting
 from knuckle.label.sheets import Proposal
@@ -93,6 +95,26 @@ def test_boxes_that_a_person_drew_get_their_points_and_foreign_shapes_stay(photo
     np.testing.assert_array_equal(knuckle.read(file).xy, expected.xy)
 
 
+def test_a_box_drawn_beside_an_untouched_proposal_gets_its_points(photos: Path) -> None:
+    propose(sheets_of(photos)[:1], glow(), "m", "full")
+    file = photos / "v0" / "0.json"
+    content = json.loads(file.read_text())
+    drawn = {"label": "hand", "points": [[10.0, 10.0], [50.0, 50.0]], "group_id": None, "shape_type": "rectangle"}
+    file.write_text(json.dumps(content | {"shapes": [*content["shapes"], drawn]}))
+    sheet = sheets_of(photos)[0]
+    assert sheet.state == "boxes"
+    assert propose(waiting([sheet]), glow(), "m", boxes=None).hands == 2
+    hands = knuckle.read(file)
+    expected = glow().predict(str(photos / "v0" / "0.png"), [[10, 10, 50, 50]])
+    np.testing.assert_array_equal(hands.xy[1:], expected.xy)
+    assert hands.labeled.sum(axis=1).tolist() == [21, 21]
+    assert sheets_of(photos)[0].state == "proposed"
+    moved = json.loads(file.read_text())
+    moved["shapes"][0]["points"][0][0] += 2
+    file.write_text(json.dumps(moved | {"shapes": [*moved["shapes"], drawn]}))
+    assert sheets_of(photos)[0].state == "checked"  # a person touched the proposal, too
+
+
 def test_a_photo_that_cannot_be_used_is_named_and_the_others_go_on(photos: Path) -> None:
     (photos / "v0" / "0.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     written = propose(waiting(sheets_of(photos)), glow(), "m", "full")
@@ -129,15 +151,22 @@ def test_uncertainty_is_measured_by_what_the_model_offers(photos: Path) -> None:
     assert 0.05 < other.uncertainty < 1
 
 
+def with_all_numbers(hands: Hands) -> Hands:
+    """What a calibrated model with a hand head says of each hand."""
+    rate = np.full(len(hands), 0.9)
+    return hands.replace(confidence=np.full((len(hands), 21), 0.9), score=rate, side_probability=rate)
+
+
 def test_checked_hands_have_no_numbers_of_a_model_and_scenes_stay_together(photos: Path) -> None:
     propose_all(photos)
     with pytest.raises(ValueError, match="tick the flag 'checked'"):
         checked_hands(sheets_of(photos), np.arange(6))
     for file in sorted(photos.rglob("*.json"))[:4]:
         move_a_point(file, 40.0)
-    hands = checked_hands(sheets_of(photos), np.array([0, 0, 1, 2, 3, 3]))
+    sheets = [replace(sheet, hands=with_all_numbers(sheet.hands)) for sheet in sheets_of(photos)]
+    hands = checked_hands(sheets, np.array([0, 0, 1, 2, 3, 3]))
     assert len(hands) == 4
-    assert hands.confidence is hands.covariance is None
+    assert [name for name in OPTIONAL_COLUMNS if getattr(hands, name) is not None] == []
     assert hands.group.tolist() == [0, 0, 1, 2]
     np.testing.assert_array_equal(hands.box, knuckle.hands.keypoint_extent(hands.xy))
     assert {path.resolve() for path in hands.paths()} == {

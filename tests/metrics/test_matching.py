@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from knuckle.hands import Hands
+from knuckle.hands import LEFT, RIGHT, UNKNOWN, Hands
 from knuckle.metrics import epe
 from knuckle.metrics.matching import box_iou, match
 
@@ -53,6 +53,21 @@ def test_missing_and_surplus_predictions_are_counted() -> None:
         "Predictions left out because they match no true hand of their image: 1.",
         "Hands without a prediction, which count as missing: 2.",
     ]
+
+
+def test_a_hand_without_a_prediction_borrows_nothing_of_another() -> None:
+    told = {"score": np.array([0.9, 0.8]), "side": [LEFT, RIGHT], "side_probability": np.array([0.7, 0.6])}
+    pred = table(["a", "b"], [(0, 0), (101, 0)]).replace(confidence=np.full((2, 21), 0.5), **told)
+    matched, _ = match(pred, TRUE.replace(side=[LEFT] * 4, side_probability=np.ones(4)))
+    assert matched.score is not None
+    assert matched.score.tolist() == pytest.approx([0.9, 0, 0.8, 0])
+    assert matched.side.tolist() == [LEFT, UNKNOWN, RIGHT, UNKNOWN]
+    assert matched.side_probability is not None
+    np.testing.assert_allclose(matched.side_probability, [0.7, np.nan, 0.6, np.nan], rtol=1e-6)
+    assert matched.confidence is not None
+    assert np.isnan(matched.confidence).all(axis=1).tolist() == [False, True, False, True]
+    missing, _ = match(Hands.empty(), TRUE.replace(side_probability=np.ones(4)))
+    assert missing.side_probability is None
 
 
 def test_no_predictions_at_all_are_all_missing() -> None:

@@ -177,6 +177,15 @@ def test_pictures_never_replace_photos_or_each_other(tmp_path: Path) -> None:
     assert names == ["a.webp.png", "a.png", "a.JPG"]
 
 
+def test_pictures_stay_in_their_folder_whatever_leads_to_the_photos(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "w").mkdir()
+    monkeypatch.chdir(tmp_path / "w")
+    paths = picture_paths([Path("here.jpg"), Path("../other/b.jpg")], Path("drawn"))
+    assert list(paths.values()) == [Path("drawn/w/here.jpg"), Path("drawn/other/b.jpg")]
+
+
 def test_names_lead_from_the_outputs_folder_to_the_photo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     photos(tmp_path / "in", 1)

@@ -113,6 +113,9 @@ def test_boxes_of_a_blurred_first_frame_wait_for_the_hand() -> None:
     paths: list[Path] = [lambda n: None if n < 3 else (60, 40)]
     frames = list(follow(PixelFinder(cast), film(cast, paths, 6), boxes=[box_of(cast[0], (60, 40))]))
     assert [len(seen.hands) for seen in frames] == [0, 0, 0, 1, 1, 1]
+    later = (frame._replace(time=frame.time + 10) for frame in film(cast, paths, 6))
+    cut = list(follow(PixelFinder(cast), later, boxes=[box_of(cast[0], (60, 40))]))
+    assert [len(seen.hands) for seen in cut] == [0, 0, 0, 1, 1, 1], "a clip need not start at 0 s"
 
 
 def test_smoothed_hands_come_beside_the_raw_ones() -> None:

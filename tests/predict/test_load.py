@@ -94,7 +94,7 @@ def make(folder: Path) -> None:
 
 
 REFUSALS: list[tuple[str, dict[str, Any], str]] = [
-    ("nowhere", {}, "there is no model .*nowhere; give 'light', 'light_rendered' or 'accurate', a run folder"),
+    ("nowhere", {}, "there is no model .*nowhere; give 'light' or 'light_rendered', a run folder"),
     ("empty", {}, r"without best\.safetensors or last\.safetensors"),
     ("model.onnx", {}, "cannot be run by onnxruntime"),
     ("notes.txt", {}, "not a model that can be loaded"),

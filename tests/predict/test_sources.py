@@ -36,6 +36,14 @@ def test_sources_keep_their_order_and_an_image_is_taken_once(tmp_path: Path) -> 
     assert relative(find_images(sources), tmp_path) == ["z/1.jpg", "a/2.jpg", "a/1.jpg"]
 
 
+def test_an_image_is_taken_once_however_its_path_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(tmp_path, "photos/a.jpg", "x/b.jpg")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "list.txt").write_text("photos/a.jpg\nx/../photos/a.jpg\n")
+    assert find_images(["photos/a.jpg", "x/../photos/a.jpg", "photos"]) == [Path("photos/a.jpg")]
+    assert read_list(tmp_path / "list.txt") == [Path("photos/a.jpg")]
+
+
 def test_patterns_find_images_and_nothing_else(tmp_path: Path) -> None:
     make(tmp_path, "v1/10.jpg", "v1/9.jpg", "v2/deep/1.jpg", "v1/9.json")
     assert relative(find_images([f"{tmp_path}/v1/*"]), tmp_path) == ["v1/9.jpg", "v1/10.jpg"]
@@ -67,7 +75,10 @@ def test_a_folder_of_videos_says_how_they_are_given(tmp_path: Path) -> None:
 
 def test_the_folder_of_drawings_is_left_out(tmp_path: Path) -> None:
     make(tmp_path, "a.jpg", "drawn/a.jpg")
-    assert relative(find_images([tmp_path], leave_out=tmp_path / "drawn"), tmp_path) == ["a.jpg"]
+    for source in (tmp_path, f"{tmp_path}/**/*.jpg", f"{tmp_path}/*"):
+        assert relative(find_images([source], leave_out=tmp_path / "drawn"), tmp_path) == ["a.jpg"]
+    for source in (tmp_path / "drawn", f"{tmp_path}/drawn/*"):
+        assert relative(find_images([source], leave_out=tmp_path / "drawn"), tmp_path) == ["drawn/a.jpg"]
 
 
 def test_nothing_found_is_a_sentence(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from knuckle.draw import write_image
 from knuckle.hands import LEFT, Hands
@@ -43,6 +44,13 @@ def test_labels_come_without_pictures_too() -> None:
     alone = Labels.concat(list(label_batches(range(5), 2, SIZE, device="cpu", batch=2)))
     assert alone.hands() == labels.hands()
     np.testing.assert_array_equal(alone.xyz, labels.xyz)
+
+
+def test_whoever_takes_hands_as_they_come_may_still_train() -> None:
+    for made in (render_batches([0, 1], size=32, device="cpu", batch=1), label_batches([0], size=32, device="cpu")):
+        for part in made:
+            assert torch.is_grad_enabled()
+            assert len(part) >= 1
 
 
 def test_the_picture_shows_the_hand_where_the_labels_are() -> None:

@@ -92,6 +92,10 @@ def test_labels_that_are_known_are_not_computed_again(tmp_path: Path, monkeypatc
     assert labelled == [4, 5]
     assert resumed.replace(root=None) == whole.replace(root=None)
     assert not (out / "parts").exists()
+    labelled.clear()
+    assert len(set(render_scenes_folder(tmp_path / "scenes", 8, 1, SIZE, config=CONFIG, device="cpu")[0].group)) < 8
+    assert render_scenes_folder(tmp_path / "scenes", 9, 1, SIZE, config=CONFIG, device="cpu")[1] == 1
+    assert labelled == []  # those without a hand neither
 
 
 def test_processes_make_the_same_folder_as_this_one(tmp_path: Path) -> None:
@@ -151,6 +155,9 @@ def test_photos_that_changed_are_other_backgrounds(tmp_path: Path) -> None:
     config = replace(SceneConfig(), backgrounds=Photos(photos))
     render_folder(out, 1, 1, SIZE, config=config, device="cpu")
     assert render_folder(out, 2, 1, SIZE, config=config, device="cpu")[1] == 1
+    moved = photos.rename(tmp_path / "moved")
+    assert render_folder(out, 2, 1, SIZE, config=replace(config, backgrounds=Photos(moved)), device="cpu")[1] == 0
+    photos = moved.rename(photos)
     _photo(photos / "b.png", 200)
     config = replace(SceneConfig(), backgrounds=Photos(photos))
     with pytest.raises(ValueError, match="was rendered with other backgrounds; render into another folder"):

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from knuckle.render.raster import barycentric, fragments_of, interpolate, nearest_of_quarters, rasterize
+from knuckle.render.raster import barycentric, fragments_of, interpolate, keep_largest, nearest_of_quarters, rasterize
 
 HEIGHT, WIDTH = 9, 11
 
@@ -135,6 +135,20 @@ def random_meshes(batch: int) -> tuple[Tensor, Tensor, Tensor]:
     generator = torch.Generator().manual_seed(5)
     xy = torch.rand(batch, 40, 2, generator=generator) * 50 - 9
     return xy, torch.rand(batch, 40, generator=generator) + 0.1, torch.randint(0, 40, (70, 3), generator=generator)
+
+
+def test_maxima_by_sorting_are_those_by_scattering() -> None:
+    generator = torch.Generator().manual_seed(3)
+    pixel = torch.randint(0, 50, (400,), generator=generator)
+    value = torch.randint(1, 90, (400,), generator=generator)
+    before = torch.randint(0, 60, (64,), generator=generator)
+    by_scattering, by_sorting = before.clone(), before.clone()
+    keep_largest(by_scattering, pixel, value, by_sorting=False)
+    keep_largest(by_sorting, pixel, value, by_sorting=True)
+    assert torch.equal(by_scattering, by_sorting)
+    assert int(by_sorting[7]) == max(int(value[pixel == 7].max()), int(before[7]))
+    keep_largest(by_sorting, pixel[:0], value[:0], by_sorting=True)
+    assert torch.equal(by_scattering, by_sorting)
 
 
 def test_a_mesh_gives_the_same_bits_alone_and_in_any_batch() -> None:

@@ -113,6 +113,11 @@ def test_noise_grows_with_light_and_follows_from_the_generator() -> None:
     np.testing.assert_array_equal(dark, expose(_flat(0.02), noisy, _generator()))
 
 
+def test_a_log_uniform_range_from_nothing_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"must begin above 0, got 0 to 0\.03"):
+        SensorRanges(noise=(0.0, 0.03))
+
+
 def test_jpeg_changes_little_and_in_place() -> None:
     smooth = np.linspace(0.05, 0.5, 64, dtype=np.float32)[None, :, None].repeat(64, axis=0).repeat(3, axis=2)
     smooth[..., 0] *= 0.4

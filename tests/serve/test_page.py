@@ -63,15 +63,19 @@ def colors_of(page: Page) -> int:
     return count
 
 
-def drop(page: Page, files: dict[str, bytes]) -> None:
-    """Drop files on the page as a person would from a folder."""
+def drop(page: Page, files: dict[str, bytes], times: int = 1) -> None:
+    """Drop files on the page as a person would from a folder, perhaps again before the answers come."""
     content: list[Any] = [[name, list(data)] for name, data in files.items()]
     transfer = page.evaluate_handle(
         "files => { const t = new DataTransfer(); for (const [name, data] of files)"
         " t.items.add(new File([new Uint8Array(data)], name)); return t; }",
         content,
     )
-    page.dispatch_event("body", "drop", {"dataTransfer": transfer})
+    page.evaluate(
+        "([transfer, times]) => { for (let n = 0; n < times; n++) document.body.dispatchEvent("
+        "new DragEvent('drop', { dataTransfer: transfer, bubbles: true, cancelable: true })); }",
+        [transfer, times],
+    )
 
 
 def test_the_camera_runs_shows_its_pace_and_keeps_a_frame(page: Page) -> None:
@@ -109,6 +113,15 @@ def test_dropped_photos_are_drawn_and_download_as_files_that_read_back(page: Pag
     assert knuckle.read(tmp_path / "a.json").image.tolist() == ["a.png"]
     page.click("#clear")
     assert page.is_hidden("#kept")
+
+
+def test_hands_of_drops_that_come_together_are_numbered_on(page: Page, tmp_path: Path) -> None:
+    drop(page, {"a.png": photo(), "b.jpg": photo(".jpg")}, times=2)
+    expect(page.locator("#count")).to_have_text("4 photos, 4 hands", timeout=60_000)
+    with page.expect_download() as download:
+        page.click("#csv")
+    download.value.save_as(tmp_path / "hands.csv")
+    assert sorted(knuckle.read(tmp_path / "hands.csv").image.tolist()) == ["a.png", "a.png", "b.jpg", "b.jpg"]
 
 
 def test_a_bad_file_is_a_sentence_and_the_good_one_beside_it_is_kept(browser: Browser, server: Server) -> None:

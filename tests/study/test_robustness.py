@@ -152,6 +152,16 @@ def test_a_factor_that_loses_keypoints_is_the_worst_and_is_named() -> None:
     )
 
 
+def test_what_is_lost_in_unchanged_pictures_is_written_as_unknown(hands: Hands, tmp_path: Path) -> None:
+    whole = made_up(noise=0.5)
+    lost = Robustness(np.array([0.1, np.inf, 0.1, 0.1]), whole.harder, whole.gesture, whole.group)
+    tables = write_robustness({"own hands": lost}, patch_of(hands, 0), tmp_path)
+    assert all(row["degradation"] in ("", None) for row in tables["robustness"])
+    assert all(row["mean_degradation"] in ("", None) for row in tables["robustness_gestures"])
+    assert len(tables["robustness_factors"]) == len(FACTORS)
+    assert (tmp_path / "robustness.png").is_file()
+
+
 def test_a_window_shows_a_model_of_whole_images_what_it_sees_otherwise(hands: Hands) -> None:
     """The patch holds the whole image, the hand as large as ever, and the window lies on both alike."""
     patch = patch_of(hands, 0, window=frame_window(CropRule(whole_image=True)))

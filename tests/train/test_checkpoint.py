@@ -47,7 +47,6 @@ def test_network_average_and_optimizer_come_back_exactly(tmp_path: Path) -> None
 
 
 def test_muon_goes_on_from_a_checkpoint_as_if_nothing_had_happened(tmp_path: Path) -> None:
-    """Its state has truth values beside tensors."""
     training = Training.model_validate({"optimizer": "muon", "learning_rate": 0.05, "weight_decay": 0.1})
     net, other = network(0), network(1)
     optimizer, other_optimizer = make_optimizer(net, training), make_optimizer(other, training)

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import knuckle.train.detector as trainer
-from knuckle.methods.detector import load_detector
+from knuckle.methods.detector import DetectorSpec, HandDetector, load_detector, save_detector
 from knuckle.train.detector import RESULT, held_out, train_detector
 from knuckle.train.detector_recipe import DetectorRecipe, load_detector_recipe
 from knuckle.train.interrupt import Interrupted
@@ -123,6 +123,14 @@ def test_another_recipe_is_refused(photos: Path, tmp_path: Path) -> None:
     train_detector(recipe(phases=[{"side": 32}]), photos, tmp_path)
     with pytest.raises(ValueError, match="run of another recipe"):
         train_detector(recipe(phases=[{"side": 64}]), photos, tmp_path)
+
+
+def test_a_start_of_another_size_is_one_sentence(photos: Path, tmp_path: Path) -> None:
+    save_detector(tmp_path / "other.safetensors", HandDetector(DetectorSpec((8, 8, 8, 8, 8), (0,) * 5, 8)), {})
+    begun = recipe().model_copy(update={"start": str(tmp_path / "other.safetensors")})
+    with pytest.raises(ValueError, match=r"network is .*\(8, 8, 16, 16, 16\).* but .*other.safetensors is"):
+        train_detector(begun, photos, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_recipes_are_checked(tmp_path: Path) -> None:

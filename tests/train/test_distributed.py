@@ -6,14 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
+from torch import nn
 
 from knuckle.hands import Hands
 from knuckle.train.checkpoint import read_position
-from knuckle.train.distributed import interleave, join_team, pick_device
+from knuckle.train.distributed import interleave, join_team, pick_device, synchronised
 from knuckle.train.journal import read_journal
 from tests.train.run_tiny import Faulty, run_apart
 from tests.train.tiny import Tiny, drawn_hands, fit_tiny, rendered_recipe, tiny_recipe
@@ -43,6 +45,19 @@ def test_devices_that_are_not_there_are_refused(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     with pytest.raises(ValueError, match="has none"):
         pick_device("mps")
+
+
+def test_synchronised_batch_norms_keep_their_activations() -> None:
+    """Timm's batch norms of most backbones end in one, and nothing else tells that it is gone."""
+    network = timm.create_model("test_byobnet", features_only=True).eval()
+    images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        before = network(images)
+        converted = synchronised(network)
+        after = converted(images)
+    assert any(isinstance(module, nn.SyncBatchNorm) for module in converted.modules())
+    for one, other in zip(before, after, strict=True):
+        torch.testing.assert_close(one, other)
 
 
 def test_two_processes_do_what_one_does(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from knuckle.methods.hand_head import HandHead
 from knuckle.methods.weights import ModelSpec, build, load_model, save_model
 from knuckle.train import train
 from knuckle.train.dry_run import dry_run
+from knuckle.train.journal import read_journal
 from knuckle.train.loop import build_method
 from knuckle.train.recipe import Recipe, check_recipe
 from knuckle.train.start import settle
@@ -103,7 +104,15 @@ def test_the_run_folder_says_the_network_and_the_run_resumes(start: Path, labels
 
 
 def test_a_dry_run_rehearses_it(start: Path, labels: Path) -> None:
-    assert dict(dry_run(recipe_from(start, labels)))["crops"] == "8 x 3 x 32 x 32"
+    told = dict(dry_run(recipe_from(start, labels)))
+    assert told["crops"] == "8 x 3 x 32 x 32"
+
+
+def test_a_dry_run_takes_the_first_step_of_the_run(start: Path, labels: Path, tmp_path: Path) -> None:
+    told = dict(dry_run(recipe_from(start, labels)))
+    train(recipe_from(start, labels, epochs=1), tmp_path / "run")
+    first = read_journal(tmp_path / "run" / "metrics.jsonl", "step")[0]
+    assert float(told["first loss"]) == pytest.approx(first["loss"], rel=1e-4)
 
 
 def test_a_hand_head_belongs_to_the_old_weights(labels: Path, tmp_path: Path) -> None:

@@ -92,6 +92,17 @@ def test_however_a_batch_is_cut_the_gradient_is_that_of_its_mean_loss(cut: list[
         torch.testing.assert_close(parameter.grad, value, rtol=1e-5, atol=1e-7)
 
 
+def test_a_piece_without_hands_leaves_no_trace_in_batch_normalisation() -> None:
+    torch.manual_seed(0)
+    first, second = Tiny(normalized=True), Tiny(normalized=True)
+    second.load_state_dict(first.state_dict())
+    batch = batch_of([0, 1, 2])
+    for method, pieces in ((first, [batch]), (second, [None, batch, None])):
+        compute_gradient(LossOf(method), method, pieces, ALONE)
+    for (name, value), other in zip(first.named_buffers(), second.buffers(), strict=True):
+        assert torch.equal(value, other), name
+
+
 def test_unlabelled_joints_do_not_move_the_gradient() -> None:
     torch.manual_seed(0)
     method = Tiny()

@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 def benchmark(
     models: Annotated[
         list[str] | None,
-        typer.Argument(help="light or accurate, run folders, .safetensors, .onnx or .xml files. Default: light."),
+        typer.Argument(help="light or light_rendered, run folders, .safetensors, .onnx or .xml files. Default: light."),
     ] = None,
     photos: Annotated[
         list[str] | None, typer.Option("--photos", help="Photos, folders or patterns. Default: made, 640 x 480.")
     ] = None,
     boxes: Annotated[
-        Path | None, typer.Option("--boxes", help="File of boxes for --photos. Default: the whole frame is one hand.")
+        Path | None, typer.Option("--boxes", help="File of boxes for --photos. Default: the detector looks for them.")
     ] = None,
     hands: Annotated[int, typer.Option("--hands", min=1, help="Hands a frame on the pictures that are made.")] = 1,
     engine: Annotated[

@@ -13,7 +13,7 @@ FormatName = Literal["auto", "freihand", "rhd", "coco", "labelme", "yolo", "tabl
 
 
 def export(
-    model: Annotated[str, typer.Argument(help="light or accurate, a run folder, a .safetensors or .pth file.")],
+    model: Annotated[str, typer.Argument(help="light or light_rendered, a run folder, a .safetensors or .pth file.")],
     out: Annotated[Path, typer.Option(help="The file to write: .onnx, or .xml for OpenVINO.")],
     data: Annotated[
         Path | None, typer.Option(help="Labelled hands to verify on; default: rendered hands, made for it.")

@@ -42,7 +42,7 @@ def predict(
         str,
         typer.Option(
             "--model",
-            help="light or accurate, which come with knuckle; a run folder; a .safetensors, .onnx, .xml file.",
+            help="light or light_rendered, which come with knuckle; a run folder; a .safetensors, .onnx, .xml file.",
         ),
     ] = "light",
     camera: Annotated[
@@ -133,8 +133,7 @@ def predict(
         raise ValueError("nothing would be kept: give --out FILE for keypoints, --draw for pictures, or both.")
     output = None if out is None else Output.of(out, file_format)
     settings = {"model": model, "preset": preset, "boxes": boxes, "flip test": flip_test}
-    if detector is not None:
-        settings["detector"] = str(detector)
+    settings["detector"] = None if detector is None else str(detector)
     options: dict[str, Any] = {"flip_test": flip_test, "preset": preset, "device": device, "batch_size": batch}
     options["detector"] = detector
     load_model = partial(load, model, **options) if ray is None else _for_workers(model, options)
@@ -187,12 +186,10 @@ def _check_drawn_folder(draw: Path | None) -> None:
 
 def _images(sources: list[str], image_list: Path | None, draw: Path | None) -> list[Path]:
     """All photos that were named, each once."""
-    from knuckle.predict.sources import find_images, read_list
+    from knuckle.predict.sources import each_once, find_images, read_list
 
     found = find_images(sources, leave_out=draw)
-    if image_list is None:
-        return found
-    return list({image.absolute(): image for image in [*found, *read_list(image_list)]}.values())
+    return found if image_list is None else each_once([*found, *read_list(image_list)])
 
 
 def _predict_photos(
@@ -223,6 +220,8 @@ def _predict_photos(
     places: BoxesByImage = None
     if boxes is not None:
         places = FULL if boxes == FULL else match_boxes(images, read_boxes(Path(boxes)))
+    if output is not None:
+        output.check_names(images)
     predictor = load_model()  # with Ray, too: what is wrong with it is better said here than by every worker
     if output is not None and not resume and (held := count_entries(output.journal)):
         say(f"{output.journal} of a run that did not end is begun anew: it held {held:,} photos, which --resume keeps.")
@@ -274,7 +273,7 @@ def _print_hands(found: Sequence[Hands]) -> None:
             _percent(hands.score, row),
             SIDE_NAMES.get(int(hands.side[row]), NO_ANSWER),
             _percent(hands.side_probability, row),
-            _percent(None if hands.confidence is None else hands.confidence.mean(axis=1), row),
+            _percent(None if hands.confidence is None else _mean_of_known(hands.confidence), row),
         )
         for hands in found
         for row in range(len(hands))
@@ -282,6 +281,13 @@ def _print_hands(found: Sequence[Hands]) -> None:
     print_table(
         ("photo", "box x1 y1 x2 y2", "hand", "side", "side's probability", "points within 5 % of the box"), rows
     )
+
+
+def _mean_of_known(confidence: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Of each hand over the joints that the model was taught; NaN where it was taught none."""
+    import numpy as np
+
+    return np.asarray(np.ma.masked_invalid(confidence).mean(axis=1).filled(np.nan))
 
 
 def _percent(column: NDArray[np.float32] | None, row: int) -> str:
@@ -332,5 +338,5 @@ def _predict_video(
         say(f"No hand was seen{since}.")
     if tally.interrupted:
         say(f"Stopped after {tally.time:.1f} s; what was found until then is written.")
-        if video.announced is not None:
+        if not video.is_live:
             raise KeyboardInterrupt

@@ -21,7 +21,7 @@ FormatName = Literal["auto", "freihand", "rhd", "coco", "labelme", "yolo", "tabl
 MOST_SENTENCES: Final = 5
 ONE_MODEL: Final = "One model on base hands and own photos"
 TWO_MODELS: Final = "Two models on the same hands, instead"
-MODEL_HELP: Final = "light, accurate, a run folder, or a .safetensors, .onnx, .xml or .pth file."
+MODEL_HELP: Final = "light, light_rendered, a run folder, or a .safetensors, .onnx, .xml or .pth file."
 ONE_MODEL_OPTIONS: Final = (
     "base",
     "own",

@@ -9,6 +9,7 @@ grey, and only its warning on stderr says so.
 from __future__ import annotations
 
 import io
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -16,7 +17,7 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
-from knuckle.formats.image_header import header_size_wh, size_in
+from knuckle.formats.image_header import MAX_SEGMENTS, header_size_wh, jpeg_segments, size_in
 
 MAX_PIXELS: Final = 100_000_000
 """Larger images are refused undecoded: a few kilobytes can claim to be gigabytes of pixels."""
@@ -76,8 +77,10 @@ def decode_image(data: bytes, name: str, most_pixels: int = MAX_PIXELS) -> UInt8
 def _decode(data: bytes, path: str) -> UInt8[np.ndarray, "h w 3"]:
     if not _is_whole(data):
         raise ImageError(f"{path} is cut off: the end of the image is missing; copy it again from its source.")
-    if data.startswith(_JPEG) and _scans(data) > MAX_SCANS:
-        raise ImageError(f"{path} has more than {MAX_SCANS} scans, which no camera writes; save it anew.")
+    if data.startswith(_JPEG) and _has_endless_parts(data):
+        raise ImageError(
+            f"{path} has more than {MAX_SCANS} scans or {MAX_SEGMENTS:,} segments, as no camera writes; save it anew."
+        )
     flags = cv2.IMREAD_COLOR if data.startswith(_JPEG) else cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
     if data.startswith(_PNG) and data[24] == 16:  # bits a sample, in the header chunk
         flags |= cv2.IMREAD_ANYDEPTH
@@ -132,17 +135,12 @@ def _is_whole(data: bytes) -> bool:
 
 def _start_of_scan(jpeg: bytes) -> int:
     """Where the compressed pixels of a JPEG begin; its length where they never do."""
-    position = 2
-    while position + 4 <= len(jpeg):
-        marker = jpeg[position + 1]
-        if marker == _START_OF_SCAN:
-            return position
-        is_fill_byte = marker == 0xFF
-        position += 1 if is_fill_byte else 2 + int.from_bytes(jpeg[position + 2 : position + 4])
-    return len(jpeg)
+    stream = io.BytesIO(jpeg)
+    found = any(marker == _START_OF_SCAN for marker, _ in islice(jpeg_segments(stream), MAX_SEGMENTS))
+    return stream.tell() if found else len(jpeg)
 
 
-def _scans(jpeg: bytes) -> int:
-    """How many scans a JPEG has: compressed pixels hold no such marker, and what follows the end does not count."""
-    start = _start_of_scan(jpeg)
-    return jpeg.count(bytes((0xFF, _START_OF_SCAN)), start, jpeg.find(_JPEG_END, start))
+def _has_endless_parts(jpeg: bytes) -> bool:
+    """Too many scans or segments; what comments hold and what follows the end does not count."""
+    markers = [marker for marker, _ in islice(jpeg_segments(io.BytesIO(jpeg)), MAX_SEGMENTS + 1)]
+    return len(markers) > MAX_SEGMENTS or markers.count(_START_OF_SCAN) > MAX_SCANS

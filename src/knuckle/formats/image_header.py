@@ -7,7 +7,11 @@ every reader of pixels in knuckle turns it too.
 
 from __future__ import annotations
 
+import os
+import re
 import struct
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -15,8 +19,13 @@ IMAGE_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 
 _NO_FRAME_SIZE: Final = (0xC4, 0xC8, 0xCC)
 """JPEG markers in the range of SOFn that are none: Huffman tables, reserved, arithmetic coding."""
-_STANDALONE: Final = (0x01, *range(0xD0, 0xD8))
-"""JPEG markers without a length."""
+_MARKER: Final = re.compile(rb"\xff[\xc0-\xcf\xd9-\xfe]")
+"""A JPEG marker that means anything to libjpeg: not the number of a restart, and no 0xFF that a 0 calls compressed."""
+_END_OF_IMAGE: Final = 0xD9
+MAX_SEGMENTS: Final = 20_000
+"""A JPEG that is a hundred megabytes of full segments has 1,600; empty ones would keep a reader busy for nothing."""
+_PIECE: Final = 4096
+"""Bytes that are searched for a marker together."""
 _ORIENTATION_TAG: Final = 0x0112
 _QUARTER_TURNS: Final = (5, 6, 7, 8)
 
@@ -87,20 +96,37 @@ def _webp_size(head: bytes) -> tuple[int, int] | None:
 def _jpeg_size(stream: BinaryIO) -> tuple[int, int]:
     """Walk the segments up to the frame header; the EXIF segment, if any, comes before it."""
     orientation = 1
-    while True:
-        byte = stream.read(1)
-        while byte == b"\xff":
-            byte = stream.read(1)
-        marker = byte[0]
-        if marker in _STANDALONE:
-            continue
-        (length,) = struct.unpack(">H", stream.read(2))
+    for marker, content in islice(jpeg_segments(stream), MAX_SEGMENTS):
         if 0xC0 <= marker <= 0xCF and marker not in _NO_FRAME_SIZE:
-            height, width = struct.unpack(">xHH", stream.read(5))
+            height, width = struct.unpack(">xHH", content[:5])
             return (height, width) if orientation in _QUARTER_TURNS else (width, height)
-        segment = stream.read(length - 2) if length > 2 else b""
-        if marker == 0xE1 and segment.startswith(b"Exif\0\0"):
-            orientation = orientation_of(segment[6:])
+        if marker == 0xE1 and content.startswith(b"Exif\0\0"):
+            orientation = orientation_of(content[6:])
+    raise IndexError("no frame header")
+
+
+def jpeg_segments(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
+    """Marker and content of each segment up to the end of the image; the stream stands behind the latest.
+
+    They are found as libjpeg finds them, which passes over bytes that belong to none: a walker that took these for
+    segments could be led past the frame header that is decoded.
+    """
+    while (marker := _next_marker(stream)) != _END_OF_IMAGE:
+        length = int.from_bytes(stream.read(2))
+        yield marker, stream.read(max(length - 2, 0))
+
+
+def _next_marker(stream: BinaryIO) -> int:
+    """As in libjpeg, data that break off have their end there."""
+    size = 2  # as a rule a segment follows the one before at once
+    while len(piece := stream.read(size)) > 1:
+        if found := _MARKER.search(piece):
+            stream.seek(found.end() - len(piece), os.SEEK_CUR)
+            return piece[found.end() - 1]
+        if piece.endswith(b"\xff"):
+            stream.seek(-1, os.SEEK_CUR)  # a marker may be cut in two
+        size = _PIECE
+    return _END_OF_IMAGE
 
 
 def orientation_of(tiff: bytes) -> int:

@@ -13,9 +13,10 @@ import json
 import posixpath
 import re
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from itertools import count, islice
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from jaxtyping import Float64
@@ -311,12 +312,20 @@ def with_hands(content: Record, hands: Hands, start: int) -> Record:
     replaced = {id(shape) for hand in before for shape in hand.shapes()}
     kept = [shape for shape in content["shapes"] if id(shape) not in replaced]
     if len(before) != len(hands):
-        used = {shape.get("group_id") for shape in kept}
-        before = [HandShapes(group_id) for group_id in islice((n for n in count() if n not in used), len(hands))]
+        before = [HandShapes(None)] * len(hands)
+    if len(hands) > 1 or not before[0].shapes():
+        before = _told_apart(before, {shape.get("group_id") for shape in kept})
     shapes = [shape for hand, old in zip(hands, before, strict=True) for shape in _shapes(hand, old)]
     width, height = hands.size[0].tolist()
     size = {"imageHeight": height, "imageWidth": width} if width and height else {}
     return content | size | {"shapes": kept + shapes}
+
+
+def _told_apart(hands: list[HandShapes], used: set[Any]) -> list[HandShapes]:
+    """The hands, each with a group_id; Labelme gives none to a box that somebody draws."""
+    used = used | {hand.group_id for hand in hands}
+    free = (number for number in count() if number not in used)
+    return [replace(hand, group_id=next(free)) if hand.group_id is None else hand for hand in hands]
 
 
 def write_content(file: Path, content: Record) -> None:
@@ -327,17 +336,22 @@ def write_content(file: Path, content: Record) -> None:
 def _shapes(hand: Hands, old: HandShapes) -> Iterator[Record]:
     """The rectangle and points of a one-row hand, on top of what its old shapes say."""
     if not np.isnan(hand.box).any():
-        yield _rectangle(hand, old.rectangle or _new_shape(HAND_LABEL, "rectangle", old.group_id))
+        yield _rectangle(hand, _of_hand(old, old.rectangle or _new_shape(HAND_LABEL, "rectangle", old.group_id)))
     predicted = {name: numbers[0] for name, numbers in predicted_numbers(hand).items() if name not in PER_HAND}
     xy = short_decimals(hand.xy[0]).tolist()
     for joint in np.flatnonzero(hand.labeled[0]).tolist():
-        shape = dict(old.points.get(joint) or _new_shape(JOINT_NAMES[joint], "point", old.group_id))
+        shape = _of_hand(old, old.points.get(joint) or _new_shape(JOINT_NAMES[joint], "point", old.group_id))
         flags = {name: value for name, value in (shape.get("flags") or {}).items() if name != OCCLUDED_FLAG}
         if hand.visibility[0, joint] == OCCLUDED:
             flags[OCCLUDED_FLAG] = True
         for name in ("covariance", "confidence"):
             shape.pop(name, None)
         yield shape | {"points": [xy[joint]], "flags": flags} | {n: column[joint] for n, column in predicted.items()}
+
+
+def _of_hand(hand: HandShapes, shape: Record) -> Record:
+    """A copy of the shape with the hand's group_id, if it has one."""
+    return dict(shape) if hand.group_id is None else shape | {"group_id": hand.group_id}
 
 
 def _rectangle(hand: Hands, old: Record) -> Record:

@@ -34,8 +34,8 @@ PREDICTED: Final = ("covariance", "confidence", "score", "side_probability")
 """Keys of shapes that only a model fills."""
 
 State = Literal["empty", "boxes", "proposed", "predicted", "checked"]
-"""No hand yet; hands that have a box and no point; a model's labels that nobody has touched; a model's labels without
-a mark, of which nobody knows whether somebody has; a person's labels."""
+"""No hand yet; hands that have a box and no point, alone or beside a model's labels that nobody has touched; such
+labels; a model's labels without a mark, of which nobody knows whether somebody has touched them; a person's labels."""
 
 
 @dataclass
@@ -138,8 +138,10 @@ def hands_of_file(content: Record, start: int) -> tuple[list[HandShapes], list[s
 
 
 def _settle_lone_boxes(hands: dict[Any, HandShapes], lone: list[HandShapes], wrong: dict[Any, str]) -> None:
-    """Without a group_id, all points are one hand and its box; without any point, each box is a hand."""
-    if not hands or (None not in hands and not lone):
+    """Without a group_id, all points are one hand and its box; without any point, each box is a hand, and so is each
+    box beside hands that are told apart and have their own.
+    """
+    if not hands or (None not in hands and (not lone or all(hand.rectangle for hand in hands.values()))):
         return
     only = next(iter(hands.values()))
     if len(hands) > 1 or len(lone) > 1 or (lone and only.rectangle):
@@ -163,7 +165,8 @@ def with_mark(content: Record, mark: Mapping[str, Any]) -> Record:
 
 def state_of(content: Record, start: int) -> State:
     """Whose labels a file holds: a person's where the box is ticked, where a shape is not as it was proposed, and where
-    there are labels without a mark and without a model's numbers.
+    there are labels without a mark and without a model's numbers. Boxes that were added for hands without points do not
+    count: they wait for theirs.
 
     Args:
         content: what the file says.
@@ -173,13 +176,20 @@ def state_of(content: Record, start: int) -> State:
     if isinstance(flags, dict) and flags.get(CHECKED) is True:
         return "checked"
     if isinstance(mark, dict):
-        return "proposed" if mark.get("shapes") == _digest(content) else "checked"
+        if mark.get("shapes") == _digest(content):
+            return "proposed"
+        return "boxes" if mark.get("shapes") == _digest(_without_waiting_boxes(content, start)) else "checked"
     ours = [shape for shape in content["shapes"] if is_ours(shape, start)]
     if any(shape.get(key) is not None for shape in ours for key in PREDICTED):
         return "predicted"
     if any(_is_point(shape) for shape in ours):
         return "checked"
     return "boxes" if ours else "empty"
+
+
+def _without_waiting_boxes(content: Record, start: int) -> Record:
+    waiting = {id(hand.rectangle) for hand in hands_of_file(content, start)[0] if not hand.points}
+    return content | {"shapes": [shape for shape in content["shapes"] if id(shape) not in waiting]}
 
 
 def _digest(content: Record) -> str:

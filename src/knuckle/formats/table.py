@@ -88,7 +88,8 @@ def read_table(path: Path, split: str | None, problems: Problems) -> Hands:
         raise ValueError(f"{path} has no column {missing[0]}; a table of hands needs {', '.join(_REQUIRED)}.")
     rows_of: dict[Any, list[int]] = {}
     for row, hand in enumerate(table.columns["hand"]):
-        rows_of.setdefault(hand if isinstance(hand, (int, str)) else None, []).append(row)
+        number = hand if isinstance(hand, str) else _as_whole(hand)
+        rows_of.setdefault(number if isinstance(number, (int, str)) else None, []).append(row)
     for row in rows_of.pop(None, []):
         problems.add(f"{table.where(row)}: has no number in the column hand.")
     hands = Rows()

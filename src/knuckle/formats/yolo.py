@@ -49,11 +49,16 @@ class _Layout:
 
 
 def detect(path: Path) -> bool:
-    """Whether this is a YOLO folder (images and labels, also inside of split folders) or its data.yaml."""
+    """Whether this is a YOLO folder (images and labels, also inside of split folders) or its data.yaml.
+
+    Without data.yaml there must be a text file among the labels: other formats have folders of these names, too.
+    """
     if path.is_file():
         return path.name in CONFIG_NAMES
     pairs = [path, *(path / key for key in ("train", "val", "valid", "test"))]
-    return any((pair / "images").is_dir() and (pair / "labels").is_dir() for pair in pairs)
+    labels = [pair / "labels" for pair in pairs if (pair / "images").is_dir() and (pair / "labels").is_dir()]
+    is_named = any((path / name).is_file() for name in CONFIG_NAMES)
+    return bool(labels) and (is_named or any(next(folder.rglob("*.txt"), None) for folder in labels))
 
 
 def splits_yolo(path: Path) -> tuple[str, ...]:
@@ -116,7 +121,10 @@ def _read_config(file: Path) -> dict[str, Any]:
 
 
 def _folders_of_config(folder: Path, file: Path | None, config: Mapping[str, Any]) -> dict[str, list[Path]]:
-    """Split -> image folders as data.yaml names them; without splits where all name the same."""
+    """Split -> image folders as data.yaml names them; without splits where all name the same.
+
+    Exports name a test split that they do not hold, and Ultralytics looks for it only when it is to be tested.
+    """
     base = folder / str(config.get("path") or "")
     found: dict[str, list[Path]] = {}
     for key in _SPLIT_KEYS:
@@ -124,10 +132,14 @@ def _folders_of_config(folder: Path, file: Path | None, config: Mapping[str, Any
         listed = [] if not entries else entries if isinstance(entries, list) else [entries]
         candidates = [[base / str(entry), folder / str(entry).removeprefix("../")] for entry in listed]
         folders = [next((c for c in paths if is_folder(c)), paths[0]) for paths in candidates]
-        for missing in (f for f in folders if not is_folder(f)):
-            raise ValueError(f"{file} names {missing} as {key}, which is no folder of images.")
+        missing = [folder for folder in folders if not is_folder(folder)]
+        if missing and key == "test" and found:
+            continue
+        if missing:
+            what = "a list; name the folder of the images instead" if is_file(missing[0]) else "no folder of images"
+            raise ValueError(f"{file} names {missing[0]} as {key}, which is {what}.")
         if folders:
-            found[key] = folders
+            found[key] = [f / "images" if is_folder(f / "images") else f for f in folders]
     if len(found) > 1 and len({tuple(folders) for folders in found.values()}) == 1:
         return {"": next(iter(found.values()))}
     return found

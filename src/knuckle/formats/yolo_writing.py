@@ -40,7 +40,7 @@ def write_yolo(hands: Hands, path: Path) -> list[str]:
 
     Raises:
         ValueError: an image is missing, of an unknown kind or of another size than the hands say, the
-            folder holds labels of other images, or something cannot be written.
+            folder holds labels or pictures of other images, or something cannot be written.
     """
     if path.exists() and not path.is_dir():
         raise ValueError(f"{path} is a file, but YOLO-pose is written into a folder.")
@@ -48,6 +48,8 @@ def write_yolo(hands: Hands, path: Path) -> list[str]:
     size = _sizes(hands, sources)
     names = _names_in_folder(images_relative_to(hands, path / "images"), hands)
     _refuse_other_labels(path, set(names.values()))
+    for name, source in sources.items():
+        _refuse_other_picture(source, path / "images" / names[name])
     in_frame, lost = _cut_to_frame(hands, size)
     lines: dict[str, list[str]] = {}
     for row, name in enumerate(hands.image.tolist()):
@@ -137,6 +139,11 @@ def _refuse_other_labels(path: Path, names: set[str]) -> None:
     for file in sorted(labels.rglob("*.txt")):
         if file.relative_to(labels).with_suffix("").as_posix() not in ours:
             raise ValueError(f"{file} labels another image; write to an empty folder, or delete {labels} first.")
+
+
+def _refuse_other_picture(source: Path, target: Path) -> None:
+    if target.exists() and not target.samefile(source) and target.read_bytes() != without_metadata(source.read_bytes()):
+        raise ValueError(f"{target} is there already and is another picture than {source}; write to an empty folder.")
 
 
 def _line(

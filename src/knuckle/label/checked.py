@@ -40,4 +40,5 @@ def checked_hands(sheets: Sequence[Sheet], scenes: Int64[np.ndarray, " n"]) -> H
         covariance=None,
         confidence=None,
         score=None,
+        side_probability=None,
     )

@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 from jaxtyping import Float, Float64, Int64
 
-from knuckle.hands import UNLABELED, Hands
+from knuckle.hands import OPTIONAL_COLUMNS, UNKNOWN, UNLABELED, Hands
 
 LEAST_IOU: Final = 0.5
 """Boxes of an image with several hands belong together from this overlap on."""
@@ -81,20 +81,28 @@ def _match_image(pred: Hands, true: Hands, candidates: Sequence[int], hands: Seq
 
 
 def _in_order(pred: Hands, true: Hands, chosen: Int64[np.ndarray, " n"]) -> Hands:
-    """Rows `chosen` of the predictions under the truth's columns; -1 becomes a row without keypoints."""
+    """Rows `chosen` of the predictions under the truth's columns; -1 becomes a row without keypoints, with score 0."""
     missing = true.replace(
-        visibility=np.full(true.visibility.shape, UNLABELED), covariance=None, confidence=None, score=None
+        visibility=np.full(true.visibility.shape, UNLABELED),
+        side=np.full(len(true), UNKNOWN),
+        **dict.fromkeys(OPTIONAL_COLUMNS),
     )
-    if len(pred) == 0 or (chosen < 0).all():
+    is_found = chosen >= 0
+    of_points = is_found[:, None]
+    if len(pred) == 0 or not is_found.any():
         return missing
     found = pred[np.maximum(chosen, 0)]
     return missing.replace(
         xy=found.xy,
-        visibility=np.where(chosen[:, None] >= 0, found.visibility, UNLABELED),
-        box=np.where(chosen[:, None] >= 0, found.box, true.box),
-        covariance=found.covariance,
-        confidence=found.confidence,
-        score=found.score,
+        visibility=np.where(of_points, found.visibility, UNLABELED),
+        box=np.where(of_points, found.box, true.box),
+        covariance=None if found.covariance is None else np.where(of_points[..., None, None], found.covariance, np.nan),
+        confidence=None if found.confidence is None else np.where(of_points, found.confidence, np.nan),
+        score=None if found.score is None else np.where(is_found, found.score, 0.0),
+        side=np.where(is_found, found.side, UNKNOWN),
+        side_probability=None
+        if found.side_probability is None
+        else np.where(is_found & (found.side != UNKNOWN), found.side_probability, np.nan),
     )
 
 

@@ -203,8 +203,10 @@ def picture_paths(images: Sequence[Path], folder: Path) -> dict[Path, Path]:
     Raises:
         ValueError: a drawing would take the place of an image.
     """
-    shared = Path(os.path.commonpath([image.absolute().parent for image in images])) if images else Path()
-    paths = {image: folder / _as_picture(image.absolute().relative_to(shared)) for image in images}
+    # Without "..", which would lead out of the folder again.
+    places = {image: Path(os.path.normpath(image.absolute())) for image in images}
+    shared = Path(os.path.commonpath([place.parent for place in places.values()])) if images else Path()
+    paths = {image: folder / _as_picture(place.relative_to(shared)) for image, place in places.items()}
     originals = {image.resolve() for image in images}
     for image, picture in paths.items():
         if picture.resolve() in originals:

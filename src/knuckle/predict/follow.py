@@ -111,10 +111,12 @@ def _seen(
     name: str,
 ) -> Iterator[Seen]:
     tracks, states, last_look = Tracks.none(), dict[int, State](), -np.inf
+    began: float | None = None
     for frame in frames:
+        began = frame.time if began is None else began
         tracks = tracks.since(frame.time - rule.patience)
         candidates: Boxes | None = None
-        if first is not None and frame.time <= rule.patience:
+        if first is not None and frame.time - began <= rule.patience:
             candidates = first  # until a hand is seen there: the first frame may be blurred
         elif search is not None and needs_detector(tracks, frame.time, last_look, rule):
             candidates, last_look = search(frame), frame.time

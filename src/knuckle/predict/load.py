@@ -31,12 +31,10 @@ _GRAPHS: Final[dict[str, EngineName]] = {".onnx": "onnxruntime", ".xml": "openvi
 """Suffixes of exported files, and what runs them."""
 
 _LOADABLE = (
-    "'light', 'light_rendered' or 'accurate', a run folder of knuckle train, a .safetensors, .onnx or .xml file of "
+    "'light' or 'light_rendered', a run folder of knuckle train, a .safetensors, .onnx or .xml file of "
     "knuckle, or an MMPose .pth file"
 )
-_TRAINED = (
-    "'light', 'light_rendered' or 'accurate', a run folder of knuckle train, a .safetensors file or an MMPose .pth file"
-)
+_TRAINED = "'light' or 'light_rendered', a run folder of knuckle train, a .safetensors file or an MMPose .pth file"
 
 
 def load(
@@ -53,7 +51,7 @@ def load(
     """A model, ready to predict.
 
     Args:
-        name: a model that comes with knuckle, "light", "light_rendered" or "accurate"; a run folder of `knuckle
+        name: a model that comes with knuckle, "light" or "light_rendered"; a run folder of `knuckle
             train` (its best weights, else its last), a .safetensors file saved by knuckle, an .onnx or OpenVINO .xml
             file of `knuckle export`, or a .pth checkpoint of MMPose's FreiHAND or RHD heatmap models. Nothing in these
             files is executed. The text "light" alone is the shipped model whatever lies in the working directory;

@@ -19,6 +19,7 @@ from typing import IO, Any, Final, Literal, get_args
 from knuckle.formats import table
 from knuckle.formats.coco import write_coco
 from knuckle.formats.files import replacing
+from knuckle.formats.image_header import IMAGE_SUFFIXES, header_size_wh
 from knuckle.formats.labelme import write_labelme
 from knuckle.formats.table_files import pyarrow_modules
 from knuckle.formats.yolo_writing import write_yolo
@@ -98,6 +99,21 @@ class Output:
         """Whether an earlier run wrote the file to its end; of a folder nobody knows."""
         return self.path.is_file() and not self.journal.exists()
 
+    def check_names(self, images: Iterable[Path]) -> None:
+        """Refuse photos that the output cannot hold by their names, before a long run rather than at its end.
+
+        Raises:
+            ValueError: copies for YOLO would have a suffix that its readers do not know. What is no image may have any,
+                as it is skipped.
+        """
+        if self.kind != "yolo":
+            return
+        for image in images:
+            if image.suffix.lower() not in IMAGE_SUFFIXES and _is_image(image):
+                raise ValueError(
+                    f"{image} must end in one of {', '.join(IMAGE_SUFFIXES)} to go into a YOLO folder; rename it."
+                )
+
     def finish(self) -> list[str]:
         """Make the output of its journal, and remove the journal.
 
@@ -129,6 +145,14 @@ class Output:
                 _WRITE_ROWS[self.kind](stream, names, rows)
         self.journal.unlink()
         return lost
+
+
+def _is_image(path: Path) -> bool:
+    try:
+        header_size_wh(path)
+    except ValueError:
+        return False
+    return True
 
 
 def _pieces(entries: Iterable[Entry]) -> Iterator[list[Entry]]:

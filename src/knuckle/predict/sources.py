@@ -30,19 +30,18 @@ def find_images(sources: Iterable[str | os.PathLike[str]], *, leave_out: Path | 
 
     Args:
         sources: paths or patterns.
-        leave_out: a folder that is passed over when one around it is searched.
+        leave_out: a folder that is passed over when one around it is searched, and by patterns that find others, too.
 
     Raises:
         ValueError: a source does not exist or holds no image; names it.
     """
-    found: dict[Path, Path] = {}
+    found: list[Path] = []
     for source in sources:
         images = list(_images_of(Path(source), None if leave_out is None else leave_out.resolve()))
         if not images:
             raise ValueError(_without_image(Path(source)))
-        for image in images:
-            found.setdefault(image.absolute(), image)
-    return list(found.values())
+        found += images
+    return each_once(found)
 
 
 def read_list(path: Path) -> list[Path]:
@@ -54,9 +53,17 @@ def read_list(path: Path) -> list[Path]:
     Raises:
         ValueError: the file cannot be read, or names no image.
     """
-    found = {Path(line).absolute(): Path(line) for line in list_lines(path) if line.strip()}
+    found = each_once(Path(line) for line in list_lines(path) if line.strip())
     if not found:
         raise ValueError(f"{path} names no image; write one path a line.")
+    return found
+
+
+def each_once(images: Iterable[Path]) -> list[Path]:
+    """The images without repetitions, which may be written otherwise: `a.jpg` and `x/../a.jpg` are one."""
+    found: dict[str, Path] = {}
+    for image in images:
+        found.setdefault(os.path.normpath(image.absolute()), image)
     return list(found.values())
 
 
@@ -68,7 +75,9 @@ def _images_of(source: Path, leave_out: Path | None) -> Iterator[Path]:
     elif any(sign in str(source) for sign in "*?["):
         # pathlib's glob takes no absolute patterns.
         matches = map(Path, glob.glob(str(source), recursive=True))  # noqa: PTH207
-        yield from (path for path in sorted(matches, key=as_people_count) if _is_image(path))
+        images = [path for path in sorted(matches, key=as_people_count) if _is_image(path)]
+        # What finds nothing else names the folder that is left out, so that it is searched as a folder given is.
+        yield from [path for path in images if not _is_below(path, leave_out)] or images
     else:
         raise ValueError(f"there is no file or folder {source}.")
 
@@ -81,6 +90,10 @@ def _images_below(folder: Path, leave_out: Path | None) -> Iterator[Path]:
             yield path
         elif path.is_dir() and not path.is_symlink() and (leave_out is None or path.resolve() != leave_out):
             yield from _images_below(path, leave_out)
+
+
+def _is_below(path: Path, folder: Path | None) -> bool:
+    return folder is not None and path.parent.resolve().is_relative_to(folder)
 
 
 def _without_image(source: Path) -> str:

@@ -54,6 +54,7 @@ class Video:
 
     Attributes:
         name: the file's path, or "camera N".
+        is_live: whether it is a camera.
         size_wh: width and height of the upright frames in pixels.
         rate: nominal frames a second; the frames' own times say when each was taken.
         announced: how many frames the file says it has, or None where it does not say.
@@ -63,6 +64,7 @@ class Video:
 
     def __init__(self, name: str, capture: cv2.VideoCapture, *, live: bool) -> None:
         self.name = name
+        self.is_live = live
         self.size_wh = (int(capture.get(cv2.CAP_PROP_FRAME_WIDTH)), int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT)))
         rate = capture.get(cv2.CAP_PROP_FPS)
         says_rate = _PLAUSIBLE_RATES[0] <= rate <= _PLAUSIBLE_RATES[1]
@@ -72,7 +74,6 @@ class Video:
         self.frames_read = 0
         self.end = 0.0
         self._capture = capture
-        self._live = live
 
     def __iter__(self) -> Iterator[Frame]:
         """The frames in order.
@@ -80,7 +81,7 @@ class Video:
         Raises:
             ValueError: not one frame can be read.
         """
-        clock = _clock_of_camera() if self._live else self._time_in_container
+        clock = _clock_of_camera() if self.is_live else self._time_in_container
         before = -np.inf
         for number in count():
             is_read, bgr = self._capture.read()

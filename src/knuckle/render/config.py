@@ -1,6 +1,7 @@
 """What varies from picture to picture: named ranges in one frozen configuration, each with its unit.
 
-None switches a factor off and leaves all the others as they were.
+None switches a factor off and leaves all the others as they were in pictures of one hand. Whole scenes of several hands
+become other ones.
 """
 
 from __future__ import annotations
@@ -171,7 +172,8 @@ class WholeScenes:
 
 @dataclass(frozen=True)
 class SceneConfig:
-    """Everything that varies from picture to picture. None switches a factor off and leaves the others alone.
+    """Everything that varies from picture to picture. None switches a factor off and, in pictures of one hand, leaves
+    the others alone.
 
     Attributes:
         poses: which gestures, and how far from them.

@@ -1,6 +1,6 @@
 """Rendered pictures with their labels: `render` makes crops of one hand each, `render_scenes` whole scenes.
 
-Picture `i` of a seed is the same, to the last bit, in any batch and any order on one machine.
+Picture `i` of a seed is the same in any batch and any order: on the CPU of one machine to the last bit.
 """
 
 from __future__ import annotations
@@ -160,8 +160,10 @@ def render_batches(
     """
     config = config or SceneConfig()
     for stage in stages(indices, seed, size, config, device, batch, whole=whole):
-        layer = stage.layer()
-        yield stage.images(layer, config.backgrounds), _labels(stage, layer.samples, whole=whole)
+        with torch.no_grad():
+            layer = stage.layer()
+            rendered = stage.images(layer, config.backgrounds), _labels(stage, layer.samples, whole=whole)
+        yield rendered
 
 
 def label_batches(
@@ -176,7 +178,9 @@ def label_batches(
 ) -> Iterator[Labels]:
     """The labels of `render_batches` without the pictures, which take most of the time."""
     for stage in stages(indices, seed, size, config or SceneConfig(), device, batch, whole=whole):
-        yield _labels(stage, stage.samples(), whole=whole)
+        with torch.no_grad():
+            labels = _labels(stage, stage.samples(), whole=whole)
+        yield labels
 
 
 def _labels(stage: Stage, samples: Float[Tensor, "R H W"], *, whole: bool) -> Labels:
@@ -200,7 +204,8 @@ def stages(
     for start in range(0, len(indices), batch):
         with torch.no_grad():
             scenes = (draw_wholes if whole else draw_scenes)(config, seed, indices[start : start + batch])
-            yield set_stage(scenes, model, size)
+            stage = set_stage(scenes, model, size)
+        yield stage  # outside, or whoever takes it would compute without gradients
 
 
 def _check(indices: Sequence[int], seed: int, size: int, batch: int) -> None:

@@ -161,7 +161,7 @@ def _render(job: _Job, count: int, workers: int, progress: Callable[[int], None]
         missing = [index for index, name in enumerate(names) if not (out / name).is_file()]
         kept = sorted(set(range(count)) - set(missing))
         parts = _known(out, kept)
-        unknown = sorted(set(kept).difference(*(part.index.tolist() for part in parts)))
+        unknown = sorted(set(kept).difference(_without_hands(out, names), *(part.index.tolist() for part in parts)))
         done = len(kept)
         progress(done)
         (out / PARTS).mkdir(exist_ok=True)
@@ -240,6 +240,7 @@ def settings(seed: int, size: int, config: SceneConfig) -> dict[str, Any]:
     }
     if isinstance(config.backgrounds, Photos):
         given["photos"] = config.backgrounds.digest
+        del given["config"]["backgrounds"]["folder"]  # photos may lie elsewhere than they did
     return dict(json.loads(json.dumps(given, default=_plain)))
 
 
@@ -262,6 +263,8 @@ def _begin(out: Path, settings: dict[str, Any]) -> None:
             before = json.loads(file.read_text())
         except ValueError as error:
             raise ValueError(f"{file} is damaged; delete {out} to render it anew.") from error
+        if isinstance(before, dict) and "photos" in before:
+            before["config"]["backgrounds"].pop("folder", None)  # older versions wrote it
         name, old, new = _first_difference(before, settings)
         if not name:
             return
@@ -324,6 +327,13 @@ def _write_counts(out: Path, names: Sequence[str], labels: Labels) -> None:
     counts = np.bincount(labels.index, minlength=len(names)).tolist()
     lines = ["image,hands", *(f"{name},{count}" for name, count in zip(names, counts, strict=True))]
     (out / "pictures.csv").write_text("\n".join(lines) + "\n")
+
+
+def _without_hands(out: Path, names: Sequence[str]) -> set[int]:
+    """Numbers of the scenes of a finished folder that are known to have no hand, and so no row among the labels."""
+    file = out / "pictures.csv"
+    empty = {line[:-2] for line in file.read_text().splitlines() if line.endswith(",0")} if file.is_file() else set()
+    return {number for number, name in enumerate(names) if name in empty}
 
 
 def _read(path: Path) -> UInt8[np.ndarray, "h w 3"]:

@@ -126,8 +126,12 @@ def parse_gestures(text: str) -> tuple[float, ...]:
         given[gesture] = probability
     left = 1 - sum(given.values())
     others = len(GESTURES) - len(given)
-    if left < -1e-9 or (others == 0 and left > 1e-9):
+    if left < -1e-9:
         raise ValueError(f"The probabilities of the gestures sum to {1 - left:g}: make them at most 1.")
+    if others == 0 and left > 1e-9:
+        raise ValueError(
+            f"The probabilities of all gestures sum to {1 - left:g}: make them 1, as none is left to take the rest."
+        )
     return tuple(given.get(gesture, max(left, 0.0) / max(others, 1)) for gesture in range(len(GESTURES)))
 
 

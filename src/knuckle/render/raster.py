@@ -98,12 +98,13 @@ def rasterize(
     batch = len(xy_pixels)
     key = torch.zeros(batch, height * width, dtype=torch.int64, device=xy_pixels.device)
     on_cpu = key.device.type == "cpu"
+    by_sorting = not on_cpu and torch.are_deterministic_algorithms_enabled()
     step = min(CHUNK, max(1, CHUNK_PIXELS // (height * width))) if on_cpu else max(batch, 1)
     for start in range(0, batch, step):
         part = slice(start, start + step)
         rows = _rows(xy_pixels[part], nearness[part], faces, shape_hw, None if front is None else front[part])
         if rows is not None:
-            key[part].view(-1).scatter_reduce_(0, *_competing_pixels(rows), reduce="amax")
+            keep_largest(key[part].view(-1), *_competing_pixels(rows), by_sorting=by_sorting)
     return Coverage(key.reshape(batch, height, width))
 
 
@@ -191,6 +192,29 @@ def _competing_pixels(rows: _Rows) -> tuple[Tensor, Tensor]:
     bits = nearness.clamp_min_(torch.finfo(torch.float32).tiny).view(torch.int32).long()
     key = bits.bitwise_left_shift_(32).bitwise_or_((TRIANGLE_MASK - rows.triangle).index_select(0, owner))
     return rows.pixel.index_select(0, owner).add_(step.long()), key
+
+
+def keep_largest(
+    key: Int64[Tensor, " P"], pixel: Int64[Tensor, " N"], value: Int64[Tensor, " N"], *, by_sorting: bool
+) -> None:
+    """Raise `key` at each pixel to the largest of its values, if that is larger.
+
+    Args:
+        key: changed in place.
+        pixel: places in it.
+        value: what competes for each place.
+        by_sorting: the same numbers, several times as slow. PyTorch may refuse scattered maxima on GPUs where it is to
+            use deterministic algorithms alone, though a maximum of integers depends on no order.
+    """
+    if not by_sorting:
+        key.scatter_reduce_(0, pixel, value, reduce="amax")
+        return
+    value, order = value.sort()
+    pixel, by_pixel = pixel[order].sort(stable=True)
+    is_last = torch.ones_like(pixel, dtype=torch.bool)
+    is_last[:-1] = pixel[1:] != pixel[:-1]
+    pixel, value = pixel[is_last], value[by_pixel][is_last]
+    key[pixel] = torch.maximum(key[pixel], value)
 
 
 def barycentric(

@@ -32,6 +32,9 @@ _PIECE: Final = 11
 class SensorRanges:
     """What a sensor may do to an image; an effect is off where its probability or range is 0.
 
+    Raises:
+        ValueError: the noise has no lower end.
+
     Attributes:
         exposure: stops by which automatic exposure misses.
         metering: how far exposure follows the scene's brightness, 0 not at all, 1 fully.
@@ -59,6 +62,11 @@ class SensorRanges:
     noise: Range = (0.001, 0.03)
     jpeg: tuple[float, Range] = (0.8, (30.0, 95.0))
     grey: float = 0.02
+
+    def __post_init__(self) -> None:
+        low, high = self.noise
+        if low <= 0 < high:
+            raise ValueError(f"noise is drawn log-uniformly: its range must begin above 0, got {low:g} to {high:g}.")
 
 
 @dataclass(frozen=True)

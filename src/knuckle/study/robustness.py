@@ -58,12 +58,19 @@ class Robustness:
     group: Int64[np.ndarray, " n"]
 
     def degradation(self, factor: int, severity: int) -> Interval:
-        """Mean error over the mean error in unchanged pictures, with its interval."""
-        return cluster_bootstrap(self.harder[factor, severity - 1], self.clean, self.group)
+        """Mean error over the mean error in unchanged pictures, with its interval; NaN where a keypoint is not found
+        even in unchanged pictures.
+        """
+        return self._ratio(self.harder[factor, severity - 1])
 
     def mean_degradation(self, factor: int) -> Interval:
         """The same over all five severities together."""
-        return cluster_bootstrap(self.harder[factor].mean(axis=0), self.clean, self.group)
+        return self._ratio(self.harder[factor].mean(axis=0))
+
+    def _ratio(self, harder: Float64[np.ndarray, " n"]) -> Interval:
+        if not np.isfinite(self.clean).all():
+            return Interval(math.nan, math.nan, math.nan)
+        return cluster_bootstrap(harder, self.clean, self.group)
 
     def of_gestures(self) -> dict[int, Float64[np.ndarray, " f"]]:
         """The mean degradation of each gesture that occurs, by factor."""
@@ -74,7 +81,10 @@ class Robustness:
         found = {}
         for gesture in np.unique(self.gesture[self.gesture >= 0]).tolist():
             rows = self.gesture == gesture
-            found[gesture] = np.asarray(self.harder[..., rows].mean(axis=2) / self.clean[rows].mean())
+            clean = self.clean[rows].mean()
+            found[gesture] = np.asarray(
+                self.harder[..., rows].mean(axis=2) / (clean if np.isfinite(clean) else math.nan)
+            )
         return found
 
 

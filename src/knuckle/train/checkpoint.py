@@ -135,23 +135,16 @@ def _read_position_file(folder: Path) -> dict[str, Any] | None:
 
 
 def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The optimizer's state as "optimizer.PARAMETER.NAME", parameters numbered as in its groups.
-
-    Muon remembers by a bool what it does with a parameter; it is stored as a tensor without dimensions.
-    """
+    """The optimizer's state as "optimizer.PARAMETER.NAME", parameters numbered as in its groups."""
     state = optimizer.state_dict()["state"]
-    return {
-        f"optimizer.{index}.{name}": torch.as_tensor(value)
-        for index, entry in state.items()
-        for name, value in entry.items()
-    }
+    return {f"optimizer.{index}.{name}": value for index, entry in state.items() for name, value in entry.items()}
 
 
 def _restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    state: dict[int, dict[str, Tensor | bool]] = {}
+    state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         index, _, name = key.partition(".")
-        state.setdefault(int(index), {})[name] = bool(value) if value.dtype == torch.bool else value
+        state.setdefault(int(index), {})[name] = value
     groups = optimizer.state_dict()["param_groups"]
     if state and len(state) != sum(len(group["params"]) for group in groups):
         raise ValueError("the number of parameters differs")

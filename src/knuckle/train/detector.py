@@ -51,16 +51,23 @@ def train_detector(recipe: DetectorRecipe, base: Path, folder: Path) -> HandDete
         folder: of the run.
 
     Raises:
-        ValueError: pictures cannot be read, or the folder holds a run of another recipe.
+        ValueError: pictures cannot be read, the model to go on from is of another size than the network, or the
+            folder holds a run of another recipe.
         Interrupted: SIGINT or SIGTERM came; everything is saved.
     """
+    begun_from = None if recipe.start is None else load_detector(base / recipe.start)[0]
+    if begun_from is not None and begun_from.spec != recipe.network.spec():
+        raise ValueError(
+            f"the recipe's network is {recipe.network.spec()}, but {base / str(recipe.start)} is {begun_from.spec}; "
+            "give its widths, blocks and neck in the recipe's section network."
+        )
     _open(folder, recipe)
     pictures = mixture(recipe, base)
     training = recipe.train
     torch.manual_seed(training.seed)
     network = HandDetector(recipe.network.spec())
-    if recipe.start is not None:
-        network.load_state_dict(load_detector(base / recipe.start)[0].state_dict())
+    if begun_from is not None:
+        network.load_state_dict(begun_from.state_dict())
     network = network.to(memory_format=torch.channels_last)
     average = MovingAverage(network, training.ema_decay)
     schedule = _schedule(training)

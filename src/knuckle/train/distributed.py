@@ -96,9 +96,19 @@ def wrap(module: nn.Module, team: Team) -> nn.Module:
     if team.size == 1:
         return module
     if team.device.type == "cuda":
-        module = nn.SyncBatchNorm.convert_sync_batchnorm(module)  # type: ignore[no-untyped-call]
+        module = synchronised(module)
         return nn.parallel.DistributedDataParallel(module, device_ids=[team.device.index])
     return nn.parallel.DistributedDataParallel(module)
+
+
+def synchronised(module: nn.Module) -> nn.Module:
+    """The module with batch statistics over the team. timm knows its batch norms that end in an activation, which
+    PyTorch's own conversion would leave out.
+    """
+    from timm.layers.norm_act import convert_sync_batchnorm
+
+    converted: nn.Module = convert_sync_batchnorm(module)  # type: ignore[no-untyped-call]
+    return converted
 
 
 def sum_over_team(values: list[float], team: Team) -> list[float]:

@@ -101,6 +101,7 @@ def _prepare(recipe: Recipe, team: Team) -> _Prepared:
     parts = read_parts(recipe, team.device)
     method, spec = build_method(recipe)
     learner = start(method, recipe.train, team)
+    method.train()  # a model to go on from comes as it predicts
     steps = batches_of_epoch(len(parts.train), recipe.train.batch, recipe.train.seed, epoch=0)
     return _Prepared(parts, spec, learner, training_source(recipe, parts, spec), steps)
 

@@ -140,8 +140,12 @@ def compute_gradient(
         request: asks this process to stop; the answer tells every process.
     """
     summed, hands = 0.0, 0
+    # Every process takes part in every exchange, so a missing piece is one of the others once more, without weight.
+    stand_in = next((piece for piece in pieces if piece is not None), None)
     for number, piece in enumerate(pieces):
-        images, targets, left = _on_device(piece, method.size, team.device, layout)
+        if piece is None and stand_in is not None and team.size == 1:
+            continue
+        images, targets, left = _on_device(stand_in if piece is None else piece, method.size, team.device, layout)
         count = 0 if piece is None else len(piece.images)
         with _gradients_stay_here(module) if number + 1 < len(pieces) else contextlib.nullcontext():
             loss = module(images, targets.xy_crop, targets.labeled, left)

@@ -140,14 +140,13 @@ async function follow(video, stream) {
     frame.getContext("2d").drawImage(video, 0, 0, width, height);
     const part = guide ? middle(frame, guide) : frame;
     const blob = await new Promise((done) => part.toBlob(done, "image/jpeg", 0.9));
-    const keep = state.keepNext;
+    const isKept = state.keepNext;
     state.keepNext = false;
     try {
       const name = `frame-${String(state.kept.length + 1).padStart(3, "0")}.jpg`;
-      const found = await predict(blob, keep ? { name, files: 1, first: handsKept() } : { name: "frame.jpg" });
+      const found = isKept ? (await keep(blob, name)).found : await predict(blob, { name: "frame.jpg" });
       if (state.stream !== stream) return;
       show(frame, width, height, found, guide);
-      if (keep) add(blob, found);
       const now = performance.now();
       pace = pace === null ? now - before : 0.9 * pace + 0.1 * (now - before);
       before = now;
@@ -179,15 +178,22 @@ async function takePhotos(files) {
       if (file.size > state.about.most_bytes) {
         throw new Error(`${file.name} is larger than ${state.about.most_bytes / 1e6} MB; save a smaller copy.`);
       }
-      const found = await predict(file, { name: file.name, files: 1, first: handsKept() });
-      add(file, found);
-      await choose(state.kept.at(-1));
+      await choose(await keep(file, file.name));
     } catch (error) {
       problems.push(error.message);
     }
   }
   if (files.length > MOST_PHOTOS) problems.push(`only the first ${MOST_PHOTOS} photos were taken.`);
   complain(problems.slice(0, 5).join(" ") + (problems.length > 5 ? ` And ${problems.length - 5} more.` : ""));
+}
+
+let queue = Promise.resolve();
+
+/** Ask for the hands on a photo and keep them, one photo at a time: each counts its hands on from those before it. */
+function keep(blob, name) {
+  const kept = queue.then(async () => add(blob, await predict(blob, { name, files: 1, first: handsKept() })));
+  queue = kept.catch(() => {}); // said by the caller; the next photo goes on
+  return kept;
 }
 
 const handsKept = () => state.kept.reduce((sum, entry) => sum + entry.found.hands.length, 0);
@@ -212,6 +218,7 @@ function add(blob, found) {
   const photos = state.kept.length === 1 ? "1 photo" : `${state.kept.length} photos`;
   at("count").textContent = `${photos}, ${handsKept()} ${handsKept() === 1 ? "hand" : "hands"}`;
   state.chosen ??= entry;
+  return entry;
 }
 
 async function choose(entry) {
@@ -265,7 +272,7 @@ at("files").addEventListener("change", async (event) => {
 at("keep").addEventListener("click", () => (state.keepNext = true));
 at("csv").addEventListener("click", saveCsv);
 at("labelme").addEventListener("click", saveLabelme);
-at("clear").addEventListener("click", clear);
+at("clear").addEventListener("click", () => (queue = queue.then(clear)));
 for (const name of ["dragenter", "dragover", "dragleave", "drop"]) {
   document.addEventListener(name, (event) => {
     event.preventDefault();

@@ -60,6 +60,7 @@ FILES: dict[str, Callable[[], bytes]] = {
     "cmyk jpeg": lambda: saved("JPEG", image=picture().convert("CMYK")),
     "jpeg followed by a film": lambda: saved("JPEG") + SECRET,
     "jpeg with bytes that fill": lambda: saved("JPEG").replace(b"\xff\xda", b"\xff\xff\xff\xda", 1),
+    "jpeg with a zero between segments": lambda: saved("JPEG").replace(b"\xff\xdb", b"\xff\x00\x00\x08\xff\xdb", 1),
     "png": png,
     "png with a palette": palette_png,
     "png followed by more": lambda: saved("PNG") + SECRET,

@@ -29,6 +29,8 @@ _WEBP_EXIF_AND_XMP: Final = 0b1100
 
 _END_OF_IMAGE: Final = 0xD9
 _START_OF_SCAN: Final = 0xDA
+_RESTARTS: Final = range(0xD0, 0xD9)
+"""Numbers of restarts, and the start of an image: two bytes without a length."""
 _COMMENT: Final = 0xFE
 _APPLICATION: Final = range(0xE0, 0xF0)
 _JPEG_KEPT: Final = {0xE0: b"JFIF\0", 0xE2: b"ICC_PROFILE\0", 0xEE: b"Adobe"}
@@ -62,6 +64,9 @@ def _jpeg_parts(data: bytes) -> Iterator[bytes]:
             break
         if marker == 0xFF:  # one of any number of bytes that fill up
             position += 1
+            continue
+        if marker < 0xC0 or marker in _RESTARTS:  # libjpeg passes over these, too
+            position += 2
             continue
         end = position + 2 + int.from_bytes(data[position + 2 : position + 4])
         if marker == _START_OF_SCAN:

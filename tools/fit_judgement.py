@@ -28,7 +28,7 @@ from knuckle.metrics.matching import box_iou
 from knuckle.predict.detector import METADATA_KEY, SAME_HAND, OnnxDetector
 from knuckle.predict.judgement import Judgement, logit
 from knuckle.predict.load import load
-from knuckle.predict.predictor import Predictor
+from knuckle.predict.predictor import FIRST_LOOK, Predictor
 
 SHIPPED: Final = Path(__file__).parents[1] / "src/knuckle/predict/assets/detector.onnx"
 ALL_SCORES: Final = 0.05
@@ -76,7 +76,7 @@ def look(model: Predictor, detector: OnnxDetector, pictures: Pictures) -> Boxes:
         found = detector.detect([image])[0]
         if not len(found.box):
             continue
-        crops = np.stack([model.rule.cut(image, model.rule.around_box(box)) for box in found.box])
+        crops = np.stack([model.rule.cut(image, model.rule.around_box(box, scale=FIRST_LOOK)) for box in found.box])
         head = model.engine.find(crops, flip_test=False).score
         if head is None:
             raise ValueError("this model has no hand head; run knuckle calibrate with --no-hands first.")

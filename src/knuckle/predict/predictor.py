@@ -6,7 +6,7 @@ Letters in shapes: m hands on an image, n hands in a group of images, S the crop
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 from jaxtyping import Float32, Float64, UInt8
@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 
     from knuckle.methods.base import Method
     from knuckle.metrics.conformal import Calibration
+
+
+FIRST_LOOK: Final = 1.2
+"""The window in which a hand that the detector found is looked at first, over that of a box that is exact."""
 
 
 class Found(NamedTuple):
@@ -160,7 +164,8 @@ class Predictor:
         """The k hands among what a detector found, the surest first, each once: boxes tight around the keypoints that
         the network finds in the detector's boxes, which are less exact, and scores.
         """
-        columns = self._find_columns(*self._pixels(photo, [self.rule.around_box(box) for box in found.box]))
+        crops = [self.rule.around_box(box, scale=FIRST_LOOK) for box in found.box]
+        columns = self._find_columns(*self._pixels(photo, crops))
         judged = "score" in columns
         score = found.judgement.probability(found.score, columns["score"]) if judged else found.score
         order = np.argsort(-score, kind="stable")

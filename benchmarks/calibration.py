@@ -5,7 +5,7 @@
 M is a trained model; nothing is trained here. `SceneConfig()` hands that no training seed gives are rendered once into
 WORK. Half of them fit the calibration, the other half measures it: the conformal 90 % regions are to hold 88 to 92 % of
 the true keypoints, overall and in each finger (the wrist belongs to none and is printed beside). The calibrated model
-is left in WORK. DATA holds `pinch_mit` (three places of it, 21 joints) and `photos` (16 joints, 6 videos); there
+is left in WORK. DATA holds `pinch_mit` (three places of it, 13 joints a hand) and `photos` (16 joints, 6 videos); there
 the same is measured and reported as it is. Intervals are 95 %, by the cluster bootstrap over hands (rendered), places
 or videos.
 """

@@ -13,7 +13,7 @@ PINCHES: Final = Path(__file__).parents[1] / "labels" / "pinch_mit_held_out.json
 
 
 def real_hands(data: Path) -> dict[str, Hands]:
-    """`pinch_mit`, as far as it is held out (21 keypoints, `labels/README.md`), and `photos` (16 keypoints, 6 videos).
+    """`pinch_mit` as far as it is held out (3 places, 13 keypoints each) and `photos` (6 videos, 16 each).
 
     Args:
         data: folder with the folders `pinch_mit` and `photos`.

@@ -4,8 +4,8 @@
     python -m benchmarks.shipped --model RUN --data DATA --work WORK --out OUT.json --peer     # with mediapipe 0.10.21
 
 Rendered hands are those of `SceneConfig()` from a sequence that no training uses. DATA holds `pinch_mit`
-(three places of it, 21 joints) and `photos` (16 joints, 6 videos); a place or video is a group, too few of them for
-intervals, so each one's own mean is given. All are measured with exact boxes, and with boxes as other detectors may
+(three places of it, 13 joints a hand) and `photos` (16 joints, 6 videos); a place or video is a group, too few of them
+for intervals, so each one's own mean is given. All are measured with exact boxes, and with boxes as other detectors may
 give them: the centre moved by 5 % and the side changed by 10 % of the side (standard deviations). Photos are also
 measured without boxes ("found"), as `knuckle predict` sees them: the hand found that overlaps a labelled box most,
 by at least `SAME_HAND`, is compared with it, and without one the hand is missing, which PCK counts as wrong and the

@@ -103,6 +103,18 @@ def test_loose_boxes_of_a_detector_are_drawn_tight_by_a_first_look_and_one_hand_
     np.testing.assert_array_equal(given.box, loose, "boxes that are given are taken as they are")
 
 
+def test_the_first_look_sees_a_hand_that_the_detectors_box_cuts_off() -> None:
+    image = np.zeros((160, 200, 3), np.uint8)
+    image[60:100, 60:140] = 255
+
+    class Short:
+        def detect(self, images: Sequence[NDArray[np.uint8]], /) -> list[Detections]:
+            return [Detections(np.array([(64, 45, 136, 115)], np.float32), np.ones(1, np.float32)) for _ in images]
+
+    found = Predictor(Outline(), CropRule(size=128, padding=1.0), detector=Short()).predict(image)
+    np.testing.assert_allclose(found.box, [[60, 60, 139, 99]], atol=1.0)
+
+
 @pytest.mark.parametrize("alignment", ["center", "corner"])
 @pytest.mark.parametrize("flip_test", [False, True])
 def test_a_light_in_a_box_is_found_where_it_is(alignment: Alignment, flip_test: bool) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from knuckle.data.scenes import joined
-from knuckle.hands import Hands, keypoint_extent
+from knuckle.hands import OPTIONAL_COLUMNS, Hands, keypoint_extent
 from knuckle.label.sheets import Sheet
 
 
@@ -37,8 +37,5 @@ def checked_hands(sheets: Sequence[Sheet], scenes: Int64[np.ndarray, " n"]) -> H
     return hands.replace(
         box=np.where(whole[:, None], keypoint_extent(hands.xy), hands.box),
         group=joined(len(hands), links),
-        covariance=None,
-        confidence=None,
-        score=None,
-        side_probability=None,
+        **dict.fromkeys(OPTIONAL_COLUMNS),
     )

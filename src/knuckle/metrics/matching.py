@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
-from jaxtyping import Float, Float64, Int64
+from jaxtyping import Bool, Float, Float64, Int64
 
 from knuckle.hands import OPTIONAL_COLUMNS, UNKNOWN, UNLABELED, Hands
 
@@ -88,22 +88,28 @@ def _in_order(pred: Hands, true: Hands, chosen: Int64[np.ndarray, " n"]) -> Hand
         **dict.fromkeys(OPTIONAL_COLUMNS),
     )
     is_found = chosen >= 0
-    of_points = is_found[:, None]
     if len(pred) == 0 or not is_found.any():
         return missing
     found = pred[np.maximum(chosen, 0)]
     return missing.replace(
         xy=found.xy,
-        visibility=np.where(of_points, found.visibility, UNLABELED),
-        box=np.where(of_points, found.box, true.box),
-        covariance=None if found.covariance is None else np.where(of_points[..., None, None], found.covariance, np.nan),
-        confidence=None if found.confidence is None else np.where(of_points, found.confidence, np.nan),
-        score=None if found.score is None else np.where(is_found, found.score, 0.0),
+        visibility=np.where(is_found[:, None], found.visibility, UNLABELED),
+        box=np.where(is_found[:, None], found.box, true.box),
+        covariance=_where(is_found, found.covariance),
+        confidence=_where(is_found, found.confidence),
+        score=_where(is_found, found.score, 0.0),
         side=np.where(is_found, found.side, UNKNOWN),
-        side_probability=None
-        if found.side_probability is None
-        else np.where(is_found & (found.side != UNKNOWN), found.side_probability, np.nan),
+        side_probability=_where(is_found & (found.side != UNKNOWN), found.side_probability),
     )
+
+
+def _where(
+    is_found: Bool[np.ndarray, " n"], column: Float[np.ndarray, "n *k"] | None, other: float = np.nan
+) -> Float[np.ndarray, "n *k"] | None:
+    """The column with `other` in the rows that are not found; None without it."""
+    if column is None:
+        return None
+    return np.asarray(np.where(is_found.reshape(-1, *(1,) * (column.ndim - 1)), column, other))
 
 
 def _leftovers(

@@ -26,7 +26,7 @@ from torch import Tensor
 from knuckle.data.detection import Layout, Mixture, draw_square, limit_threads, stack
 from knuckle.data.pictures import Pictures, read_pictures
 from knuckle.data.splits import split_groups
-from knuckle.methods.detector import STRIDE, HandDetector, load_detector, save_detector
+from knuckle.methods.detector import STRIDE, DetectorSpec, HandDetector, load_detector, save_detector
 from knuckle.methods.detector_loss import detector_loss, encode
 from knuckle.train.checkpoint import Position, load_checkpoint, read_position, save_checkpoint
 from knuckle.train.detector_recipe import DetectorRecipe, DetectorTraining, PictureSource, load_detector_recipe
@@ -55,12 +55,7 @@ def train_detector(recipe: DetectorRecipe, base: Path, folder: Path) -> HandDete
             folder holds a run of another recipe.
         Interrupted: SIGINT or SIGTERM came; everything is saved.
     """
-    begun_from = None if recipe.start is None else load_detector(base / recipe.start)[0]
-    if begun_from is not None and begun_from.spec != recipe.network.spec():
-        raise ValueError(
-            f"the recipe's network is {recipe.network.spec()}, but {base / str(recipe.start)} is {begun_from.spec}; "
-            "give its widths, blocks and neck in the recipe's section network."
-        )
+    begun_from = None if recipe.start is None else _begun_from(base / recipe.start, recipe.network.spec())
     _open(folder, recipe)
     pictures = mixture(recipe, base)
     training = recipe.train
@@ -97,6 +92,16 @@ def train_detector(recipe: DetectorRecipe, base: Path, folder: Path) -> HandDete
             if request.received and not last:
                 raise Interrupted(f"Stopped after step {step + 1} of {total}; the same command goes on.")
     return average.network
+
+
+def _begun_from(path: Path, spec: DetectorSpec) -> HandDetector:
+    network = load_detector(path)[0]
+    if network.spec != spec:
+        raise ValueError(
+            f"the recipe's network is {spec}, but {path} is {network.spec}; give its widths, blocks and neck in the "
+            "recipe's section network."
+        )
+    return network
 
 
 def mixture(recipe: DetectorRecipe, base: Path) -> Mixture:

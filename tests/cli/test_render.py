@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -87,9 +88,19 @@ def test_gestures_can_be_chosen_and_excluded(tmp_path: Path) -> None:
     assert FIST not in read(tmp_path / "without" / "annotations.json").gesture
 
 
+def test_poses_and_viewpoints_can_be_chosen(tmp_path: Path) -> None:
+    assert _run(tmp_path, "--count", 12, "--poses", "synergy:1", "--views", "overhead:1").exit_code == 0
+    assert set(read(tmp_path / "annotations.json").gesture.tolist()) == {-1}
+    settings = json.loads((tmp_path / "settings.json").read_text())["config"]
+    assert settings["poses"]["synergy"] == settings["viewpoints"]["overhead"] == 1
+    assert settings["viewpoints"]["facing"] == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
+        (["--poses", "toes:1"], "There is no kind of pose 'toes'"),
+        (["--views", "below:1"], "There is no viewpoint 'below'"),
         (["--gestures", "wave:1"], "There is no gesture 'wave'"),
         (["--exclude", "99"], "There is no gesture '99'"),
         (["--backgrounds", "nowhere"], "holds no photo for backgrounds"),

@@ -16,7 +16,7 @@ from knuckle.render.bones import bend
 from knuckle.render.collision import penetration
 from knuckle.render.gestures import TEMPLATES, nearest_gesture
 from knuckle.render.mesh import NUM_SHAPES
-from knuckle.render.poses import MAX_PENETRATION_MM, PoseMix, parse_gestures, sample_poses
+from knuckle.render.poses import MAX_PENETRATION_MM, PoseMix, parse_gestures, parse_kinds, sample_poses
 from knuckle.skeleton import GESTURES
 
 FIST = GESTURES.index("fist")
@@ -67,7 +67,15 @@ def test_draws_around_a_gesture_resemble_it_before_any_is_rejected() -> None:
     gesture = np.tile(np.arange(25), 80)
     random = np.random.default_rng(0)
     shape = np.zeros((len(gesture), NUM_SHAPES))
-    plan = poses._Plan(np.zeros_like(gesture), gesture, gesture, np.zeros((len(gesture), 3)), shape)
+    plan = poses._Plan(
+        kind=np.zeros_like(gesture),
+        gesture=gesture,
+        other=gesture,
+        finger=np.zeros((len(gesture), 5), np.int64),
+        reach=np.zeros((len(gesture), 5)),
+        wrist=np.zeros((len(gesture), 3)),
+        shape=shape,
+    )
     normals = random.standard_normal((len(gesture), poses._NUM_NORMALS))
     angles = poses._propose(plan, random.random((len(gesture), 2)), normals, noise=1.0)
     assert (recovered(angles) == gesture).mean() >= 0.99
@@ -117,6 +125,39 @@ def test_no_noise_gives_the_gestures_themselves() -> None:
     np.testing.assert_allclose(angles[:, :21], TEMPLATES[labels, :21], atol=0.05)
 
 
+def test_fingers_that_differ_do_so_one_by_one() -> None:
+    """From a bare open palm each finger leaves with its probability, whatever the others do, and some bend fully."""
+    mix = PoseMix(gesture=0, interpolation=0, synergy=0, fingers=1, weights=parse_gestures("open_palm:1"), noise=0.0)
+    angles, labels = sample_poses(0, range(600), mix)
+    assert (labels == -1).all()
+    moved = np.abs(angles[:, :21] - TEMPLATES[GESTURES.index("open_palm"), :21]) > 1.0
+    differs = np.stack([part.any(1) for part in np.split(moved, [4, 8, 12, 16], axis=1)], axis=1)
+    assert differs.mean(0) == pytest.approx([poses.FINGER_DIFFERS] * 5, abs=0.12)
+    assert set(differs.sum(1)) == {0, 1, 2, 3, 4, 5}
+    assert (angles[:, [0, 4, 8, 12]].max(0) > 60).all()
+
+
+def test_hands_of_other_kinds_are_the_same_where_fingers_may_differ() -> None:
+    usual, some = sample_poses(0, range(200))[0], sample_poses(0, range(200), PoseMix(fingers=0.25))[0]
+    same = (usual == some).all(1)
+    gestures_of_both = 0.6 / 1.25
+    assert gestures_of_both - 0.1 < same.mean() < 0.9
+
+
+def test_fingers_never_make_an_excluded_gesture() -> None:
+    mix = PoseMix(gesture=0, interpolation=0, synergy=0, fingers=1, exclude=frozenset({FIST, 0}))
+    assert not {FIST, 0} & set(recovered(sample_poses(0, range(300), mix)[0]))
+
+
+def test_kinds_of_poses_as_text() -> None:
+    assert tuple(parse_kinds("").values()) == PoseMix().shares
+    assert parse_kinds("fingers:0.5") == pytest.approx(
+        {"gesture": 0.3, "interpolation": 0.125, "synergy": 0.075, "fingers": 0.5}
+    )
+    with pytest.raises(ValueError, match="no kind of pose 'toes': choose from gesture, interpolation"):
+        parse_kinds("toes:1")
+
+
 def test_no_hands() -> None:
     angles, labels = sample_poses(0, [])
     assert angles.shape == (0, 24)
@@ -137,8 +178,8 @@ def test_what_named_gestures_leave_is_spread_evenly(given_weights: dict[int, flo
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("6", "'6' is not a gesture and its probability"),
-        ("6:x", "'6:x' is not a gesture and its probability"),
+        ("6", "'6' is not a gesture and its share"),
+        ("6:x", "'6:x' is not a gesture and its share"),
         ("6:1.5", "from 0 to 1"),
         ("6:nan", "from 0 to 1"),
         ("25:0.5", "no gesture '25'"),

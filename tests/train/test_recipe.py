@@ -9,6 +9,8 @@ import pytest
 from pydantic import ValidationError
 
 from knuckle.data.augment import Augmentation
+from knuckle.render import SceneConfig
+from knuckle.render.poses import PoseMix
 from knuckle.train.recipe import (
     OPTIONAL_FACTORS,
     Cosine,
@@ -86,6 +88,16 @@ def test_rendered_hands_are_one_word_and_take_overrides(tmp_path: Path) -> None:
     assert check_recipe(recipe.plain(), "again") == recipe
 
 
+def test_rendered_hands_take_shares_of_poses_and_views(tmp_path: Path) -> None:
+    recipe = load_recipe(written(tmp_path, "data: rendered"), ["data.poses.fingers=1", "data.views.overhead=0.5"])
+    assert isinstance(recipe.data, Rendered)
+    scenes = recipe.data.scenes()
+    assert scenes.poses == PoseMix(gesture=0, interpolation=0, synergy=0, fingers=1)
+    assert scenes.viewpoints is not None
+    assert scenes.viewpoints.overhead == 0.5
+    assert Rendered().scenes() == SceneConfig()
+
+
 def test_every_factor_that_can_be_switched_off_and_no_other() -> None:
     config = Rendered(without=OPTIONAL_FACTORS).scenes()
     switched_off = {field.name for field in dataclasses.fields(config) if getattr(config, field.name) is None}
@@ -102,6 +114,8 @@ def test_every_fault_of_rendered_hands_names_its_field() -> None:
         "gestures": {"fits": 0.5},
         "exclude": ["claw", 25],
         "without": ["sensor", "poses"],
+        "poses": {"toes": 0.5},
+        "views": {"overhead": 2},
         "on_bad": "cry",
     }
     with pytest.raises(ValueError, match="not a field") as caught:
@@ -115,10 +129,12 @@ def test_every_fault_of_rendered_hands_names_its_field() -> None:
         "data.gestures is wrong: There is no gesture 'fits'",
         "data.exclude.1 is wrong: There is no gesture '25'",
         "data.without.1 is wrong: it should be one of shape, ",
+        "data.poses is wrong: There is no kind of pose 'toes'",
+        "data.views is wrong: 'overhead:2.0' is not a viewpoint and its share",
         "data.on_bad should be 'stop' or 'skip'",
     ):
         assert any(line.startswith(f"r: {expected}") for line in lines), expected
-    assert len(lines) == 8
+    assert len(lines) == 10
 
 
 def test_every_fault_is_reported_at_once_with_its_path(tmp_path: Path) -> None:

@@ -39,6 +39,18 @@ def render(
     exclude: Annotated[
         str | None, typer.Option("--exclude", help="Gestures, by name or number, that never appear: fist,claw")
     ] = None,
+    poses: Annotated[
+        str | None,
+        typer.Option(
+            "--poses",
+            help="Shares of gesture, interpolation, synergy and fingers (gestures of which single fingers do something "
+            "else); the others keep their proportions: fingers:0.5",
+        ),
+    ] = None,
+    views: Annotated[
+        str | None,
+        typer.Option("--views", help="Shares of egocentric, facing, overhead and oblique, likewise: overhead:0.5"),
+    ] = None,
     backgrounds: Annotated[
         Path | None, typer.Option("--backgrounds", help="Folder of photos without hands; default: made by code.")
     ] = None,
@@ -63,7 +75,7 @@ def render(
     """
     from knuckle.render.folder import render_folder, render_scenes_folder
 
-    config = _config(gestures, exclude, backgrounds)
+    config = _config(gestures or "", exclude or "", poses or "", views or "", backgrounds)
     size, batch = size or (512 if scenes else 256), batch or (8 if scenes else 32)
     fill = render_scenes_folder if scenes else render_folder
     start = time.perf_counter()
@@ -95,15 +107,17 @@ def _workers(count: int, device: str | None) -> int:
     return 0 if on_gpu or count < _MANY else usable_cores()
 
 
-def _config(gestures: str | None, exclude: str | None, backgrounds: Path | None) -> SceneConfig:
+def _config(gestures: str, exclude: str, poses: str, views: str, backgrounds: Path | None) -> SceneConfig:
     from dataclasses import replace
 
     from knuckle.render import SceneConfig
     from knuckle.render.backgrounds import Photos
-    from knuckle.render.poses import PoseMix, parse_gesture, parse_gestures
+    from knuckle.render.config import parse_views
+    from knuckle.render.poses import PoseMix, parse_gesture, parse_gestures, parse_kinds
 
-    excluded = frozenset(parse_gesture(name) for name in (exclude or "").split(",") if name.strip())
-    config = SceneConfig(poses=PoseMix(weights=parse_gestures(gestures or ""), exclude=excluded))
+    excluded = frozenset(parse_gesture(name) for name in exclude.split(",") if name.strip())
+    mix = PoseMix(weights=parse_gestures(gestures), exclude=excluded, **parse_kinds(poses))
+    config = SceneConfig(poses=mix, viewpoints=parse_views(views))
     if backgrounds is None:
         return config
     photos = Photos(backgrounds.resolve())

@@ -6,7 +6,7 @@ become other ones.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from knuckle.render.backgrounds import Photos, Procedural
 from knuckle.render.companions import Companions
@@ -14,6 +14,7 @@ from knuckle.render.jewelry import Jewelry
 from knuckle.render.occluders import OccluderRanges
 from knuckle.render.poses import PoseMix
 from knuckle.render.sensor import SensorRanges
+from knuckle.render.shares import parse_shares
 
 Range = tuple[float, float]
 
@@ -39,6 +40,19 @@ class Viewpoints:
     spread: float = 25.0
     roll: float = 35.0
     forearm: float = 40.0
+
+
+def parse_views(text: str) -> Viewpoints:
+    """Viewpoints of which each kind has its share from a text like "overhead:0.5".
+
+    What the named kinds leave over the others share as they do in `Viewpoints()`.
+
+    Raises:
+        ValueError: says which pair is wrong and what is expected.
+    """
+    usual = Viewpoints()
+    kinds = {name: getattr(usual, name) for name in ("egocentric", "facing", "overhead", "oblique")}
+    return replace(usual, **parse_shares(text, kinds, "viewpoint"))
 
 
 @dataclass(frozen=True)

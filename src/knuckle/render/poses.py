@@ -1,4 +1,5 @@
-"""Draws hand poses: gestures with noise, poses between two gestures, and free ones, none running through itself.
+"""Draws hand poses: gestures with noise, between two gestures, free ones and ones whose fingers differ, none of which
+runs through itself.
 
 Everything about hand i follows from (seed, i) alone. Each hand has its own generator; a pose that is
 rejected is drawn again from it, while which gesture it is to show stays as drawn, so that rejection
@@ -23,6 +24,7 @@ from knuckle.render.bones import bend
 from knuckle.render.collision import penetration
 from knuckle.render.gestures import SYNERGIES, SYNERGY_MEAN, TEMPLATES, nearest_gesture
 from knuckle.render.mesh import NUM_SHAPES
+from knuckle.render.shares import parse_shares
 from knuckle.skeleton import GESTURES
 
 STREAM: Final = 1
@@ -41,6 +43,12 @@ TOGETHER: Final = 32
 """Poses tried at a time at least: when few hands wait, several tries of each cost little more than one."""
 
 _WRIST: Final = slice(21, 24)
+_FINGER_OF: Final[Int64[np.ndarray, " 21"]] = np.repeat(np.arange(5), [4, 4, 4, 4, 5])
+"""The finger of each angle of `anatomy.ANGLES` before the wrist's: forefinger first, thumb last."""
+
+FINGER_DIFFERS: Final = 0.4
+"""Probability that a finger leaves the gesture of a hand whose fingers differ."""
+
 WRIST_SHARE: Final = 0.85
 """How much of the wrist's range is used."""
 
@@ -52,7 +60,10 @@ CURL_DEGREES: Final = 4.0
 
 _CURL: Final[Float64[np.ndarray, " 21"]] = CURL_DEGREES * np.array(4 * [1.0, 0.0, 1.0, 2 / 3] + 5 * [0.0])
 _NUM_NORMALS: Final = 22 + len(SYNERGIES)
-_LABELLED, _BETWEEN, _FREE = range(3)
+KINDS: Final = ("gesture", "interpolation", "synergy", "fingers")
+"""Of poses, as the fields of `PoseMix` name them."""
+
+_LABELLED, _BETWEEN, _FREE, _MIXED = range(len(KINDS))
 
 
 @dataclass(frozen=True)
@@ -63,6 +74,8 @@ class PoseMix:
         gesture: share of gestures with noise, which alone carry a label.
         interpolation: share of poses between two gestures.
         synergy: share of free poses: random amounts of `gestures.SYNERGIES`.
+        fingers: share of gestures of which single fingers do something else, as when one is lifted off a table: each
+            with probability `FINGER_DIFFERS` is on its way to the same finger of any other gesture.
         weights: (25,) probability of each gesture, as in `parse_gestures`; excluded ones count as 0.
         exclude: gestures that never occur: neither as a label nor as the nearest gesture of any pose.
         noise: strength of the joints' noise; 0 gives the bare gestures.
@@ -74,12 +87,13 @@ class PoseMix:
     gesture: float = 0.60
     interpolation: float = 0.25
     synergy: float = 0.15
+    fingers: float = 0.0
     weights: tuple[float, ...] = (1 / len(GESTURES),) * len(GESTURES)
     exclude: frozenset[int] = frozenset()
     noise: float = 1.0
 
     def __post_init__(self) -> None:
-        for name, values in (("gesture, interpolation, synergy", self.shares), ("weights", self.weights)):
+        for name, values in ((", ".join(KINDS), self.shares), ("weights", self.weights)):
             if not all(math.isfinite(value) and value >= 0 for value in values) or sum(values) <= 0:
                 raise ValueError(f"{name} of the poses must be at least 0 and not all 0, but are {values}.")
         if len(self.weights) != len(GESTURES):
@@ -96,8 +110,8 @@ class PoseMix:
             raise ValueError("All gestures with a weight are excluded: exclude fewer of them.")
 
     @property
-    def shares(self) -> tuple[float, float, float]:
-        return (self.gesture, self.interpolation, self.synergy)
+    def shares(self) -> tuple[float, float, float, float]:
+        return (self.gesture, self.interpolation, self.synergy, self.fingers)
 
 
 def parse_gestures(text: str) -> tuple[float, ...]:
@@ -111,28 +125,19 @@ def parse_gestures(text: str) -> tuple[float, ...]:
     Raises:
         ValueError: says which pair is wrong and what is expected.
     """
-    given: dict[int, float] = {}
-    for pair in filter(None, (part.strip() for part in text.split(","))):
-        name, colon, number = pair.partition(":")
-        try:
-            probability = float(number)
-        except ValueError:
-            probability = math.nan
-        if not colon or not 0 <= probability <= 1:
-            raise ValueError(f"'{pair}' is not a gesture and its probability from 0 to 1: write for example 6:0.5.")
-        gesture = parse_gesture(name)
-        if gesture in given:
-            raise ValueError(f"Gesture {gesture} ({GESTURES[gesture]}) is given twice: give it one probability.")
-        given[gesture] = probability
-    left = 1 - sum(given.values())
-    others = len(GESTURES) - len(given)
-    if left < -1e-9:
-        raise ValueError(f"The probabilities of the gestures sum to {1 - left:g}: make them at most 1.")
-    if others == 0 and left > 1e-9:
-        raise ValueError(
-            f"The probabilities of all gestures sum to {1 - left:g}: make them 1, as none is left to take the rest."
-        )
-    return tuple(given.get(gesture, max(left, 0.0) / max(others, 1)) for gesture in range(len(GESTURES)))
+    evenly = dict.fromkeys(GESTURES, 1.0)
+    return tuple(parse_shares(text, evenly, "gesture", lambda name: GESTURES[parse_gesture(name)]).values())
+
+
+def parse_kinds(text: str) -> dict[str, float]:
+    """The share of each kind of pose, ready for `PoseMix(**kinds)`, from a text like "gesture:0.3,fingers:0.5".
+
+    What the named kinds leave over the others share as they do in `PoseMix()`.
+
+    Raises:
+        ValueError: says which pair is wrong and what is expected.
+    """
+    return parse_shares(text, dict(zip(KINDS, PoseMix().shares, strict=True)), "kind of pose")
 
 
 def parse_gesture(text: str) -> int:
@@ -151,11 +156,17 @@ def parse_gesture(text: str) -> int:
 
 
 class _Plan(NamedTuple):
-    """What each hand is to show, drawn once; n hands."""
+    """What each hand is to show, drawn once; n hands.
+
+    `finger` is the gesture that each finger is on its way to where fingers differ, `reach` how far it gets at most; 0
+    for those that stay.
+    """
 
     kind: Int64[np.ndarray, " n"]
     gesture: Int64[np.ndarray, " n"]
     other: Int64[np.ndarray, " n"]
+    finger: Int64[np.ndarray, "n 5"]
+    reach: Float64[np.ndarray, "n 5"]
     wrist: Float64[np.ndarray, "n 3"]
     shape: Float64[np.ndarray, "n 12"]
 
@@ -200,7 +211,13 @@ def _sample_chunk(
     shapes: Float64[np.ndarray, "n 12"],
 ) -> tuple[Float64[np.ndarray, "n 24"], Int64[np.ndarray, " n"]]:
     generators = [np.random.Generator(np.random.SFC64((seed, int(index), stream))) for index in indices]
-    plan = _plan(np.stack([generator.random(9) for generator in generators]), mix, shapes)
+    uniforms = np.stack([generator.random(9) for generator in generators])
+    # From generators of their own, so that hands of other kinds are the same whether fingers may differ or not.
+    of_fingers = np.zeros((len(uniforms), 3, 5))
+    if mix.fingers > 0:
+        keys = [(seed, int(index), stream, 1) for index in indices]
+        of_fingers = np.stack([np.random.Generator(np.random.SFC64(key)).random((3, 5)) for key in keys])
+    plan = _plan(uniforms, of_fingers, mix, shapes)
     angles = TEMPLATES[plan.gesture].copy()
     angles[:, _WRIST] = plan.wrist
     labels = np.where(plan.kind == _LABELLED, plan.gesture, -1)
@@ -234,7 +251,12 @@ def _try(
     return poses.reshape(-1, tries, poses.shape[1]), accepted.reshape(-1, tries)
 
 
-def _plan(uniforms: Float64[np.ndarray, "n 9"], mix: PoseMix, shape: Float64[np.ndarray, "n 12"]) -> _Plan:
+def _plan(
+    uniforms: Float64[np.ndarray, "n 9"],
+    of_fingers: Float64[np.ndarray, "n 3 5"],
+    mix: PoseMix,
+    shape: Float64[np.ndarray, "n 12"],
+) -> _Plan:
     """What each hand is to show, from numbers between 0 and 1."""
     allowed = np.array([gesture not in mix.exclude for gesture in range(len(GESTURES))])
     gesture = _choose(uniforms[:, 1], np.where(allowed, mix.weights, 0.0))
@@ -247,6 +269,8 @@ def _plan(uniforms: Float64[np.ndarray, "n 9"], mix: PoseMix, shape: Float64[np.
         kind=_choose(uniforms[:, 0], np.array(mix.shares)),
         gesture=gesture,
         other=partners[(rank + step) % len(partners)],
+        finger=partners[np.floor(of_fingers[:, 1] * len(partners)).astype(np.int64)],
+        reach=np.where(of_fingers[:, 0] < FINGER_DIFFERS, 0.5 + 0.5 * of_fingers[:, 2], 0.0),
         wrist=np.where(swing < 0, -swing * limits[:, 0], swing * limits[:, 1]),
         shape=shape,
     )
@@ -278,8 +302,13 @@ def _propose(
     for column, synergy in enumerate(SYNERGIES, start=22):
         free = free + normals[:, column, None] * synergy
     kind = plan.kind[:, None]
-    center = np.where(kind == _LABELLED, own, np.where(kind == _BETWEEN, own + share * (other - own), free))
-    strength = noise * np.where(kind == _LABELLED, 0.25 + 0.95 * uniforms[:, 1:], 0.5)
+    toward = fingers[plan.finger[:, _FINGER_OF], np.arange(own.shape[1])]
+    shorter = 1 - 0.9 * uniforms[:, :1] ** 2  # drawn anew with each try, as fingers may meet on the way
+    mixed = own + shorter * plan.reach[:, _FINGER_OF] * (toward - own)
+    center = np.select(
+        [kind == _LABELLED, kind == _BETWEEN, kind == _MIXED], [own, own + share * (other - own), mixed], free
+    )
+    strength = noise * np.where((kind == _LABELLED) | (kind == _MIXED), 0.25 + 0.95 * uniforms[:, 1:], 0.5)
     center = center + strength * (normals[:, :21] * NOISE_DEGREES + normals[:, 21:22] * _CURL)
     angles = torch.from_numpy(np.concatenate([center, plan.wrist], 1))
     within: Float64[np.ndarray, "n 24"] = clamp_to_limits(angles).numpy()

@@ -38,9 +38,10 @@ from knuckle.formats import Format
 from knuckle.formats.problems import OnBad
 from knuckle.methods.options import did_you_mean
 from knuckle.render.backgrounds import Photos
-from knuckle.render.config import SceneConfig
+from knuckle.render.config import SceneConfig, parse_views
 from knuckle.render.dataset import SMALLEST_SIZE
-from knuckle.render.poses import PoseMix, parse_gesture, parse_gestures
+from knuckle.render.poses import PoseMix, parse_gesture, parse_gestures, parse_kinds
+from knuckle.render.shares import shares_text
 
 BestMetric = Literal["auc", "epe", "nme", "pck"]
 
@@ -139,7 +140,17 @@ def _as_written(value: Any) -> Any:
 
 
 def _known_shares(shares: dict[str, float]) -> dict[str, float]:
-    parse_gestures(_gesture_text(shares))
+    parse_gestures(shares_text(shares))
+    return shares
+
+
+def _known_kinds(shares: dict[str, float]) -> dict[str, float]:
+    parse_kinds(shares_text(shares))
+    return shares
+
+
+def _known_views(shares: dict[str, float]) -> dict[str, float]:
+    parse_views(shares_text(shares))
     return shares
 
 
@@ -152,10 +163,6 @@ def _known_factor(name: str) -> str:
     if name not in OPTIONAL_FACTORS:
         raise ValueError(f"it should be one of {', '.join(OPTIONAL_FACTORS)}, got {name!r}")
     return name
-
-
-def _gesture_text(shares: Mapping[str, float]) -> str:
-    return ",".join(f"{name}:{share}" for name, share in shares.items())
 
 
 class Rendered(Section):
@@ -173,6 +180,8 @@ class Rendered(Section):
     size: Annotated[int, Field(ge=SMALLEST_SIZE)] | None = None
     gestures: Annotated[dict[str, float], BeforeValidator(_as_written), AfterValidator(_known_shares)] = {}
     exclude: Annotated[tuple[Annotated[str, AfterValidator(_known_gesture)], ...], BeforeValidator(_as_written)] = ()
+    poses: Annotated[dict[str, float], AfterValidator(_known_kinds)] = {}
+    views: Annotated[dict[str, float], AfterValidator(_known_views)] = {}
     without: tuple[Annotated[str, AfterValidator(_known_factor)], ...] = ()
     backgrounds: str | None = None
     crop: Literal["box", "full"] = "box"
@@ -186,10 +195,11 @@ class Rendered(Section):
     def scenes(self) -> SceneConfig:
         """What varies from hand to hand."""
         poses = PoseMix(
-            weights=parse_gestures(_gesture_text(self.gestures)),
+            weights=parse_gestures(shares_text(self.gestures)),
             exclude=frozenset(parse_gesture(name) for name in self.exclude),
+            **parse_kinds(shares_text(self.poses)),
         )
-        config = SceneConfig(poses=poses)
+        config = SceneConfig(poses=poses, viewpoints=parse_views(shares_text(self.views)))
         if self.backgrounds is not None:
             config = dataclasses.replace(config, backgrounds=Photos(Path(self.backgrounds).resolve()))
         switched_off: dict[str, Any] = dict.fromkeys(self.without)

@@ -66,11 +66,10 @@ def test_a_cluster_that_is_not_there_is_an_error_in_one_sentence(tmp_path: Path)
 
 
 @pytest.mark.usefixtures("ray")
-@pytest.mark.parametrize(("name", "full"), [("x.csv", False), ("x.json", True)])
-def test_the_output_is_that_of_one_process(photos: list[Path], tmp_path: Path, name: str, full: bool) -> None:
-    boxes: BoxesByImage = "full" if full else boxes_for(photos)
+def test_the_output_is_that_of_one_process(photos: list[Path], tmp_path: Path) -> None:
+    boxes = boxes_for(photos)
     pictures = [{path: tmp_path / which / f"{path.stem}.png" for path in photos} for which in ("one", "many")]
-    one, many = Output.of(tmp_path / "one" / name), Output.of(tmp_path / "many" / name)
+    one, many = Output.of(tmp_path / "one" / "x.csv"), Output.of(tmp_path / "many" / "x.csv")
     told, lost = predict_files(predictor(), photos, boxes, output=one, pictures=pictures[0])
     again, also = predict_files_on_ray(predictor, photos, boxes, TWO, output=many, pictures=pictures[1])
     assert one.path.read_bytes() == many.path.read_bytes()

@@ -40,7 +40,7 @@ from benchmarks.methods import (
     train_and_measure,
     write_numbers,
 )
-from benchmarks.methods_numbers import OPEN, RESULT_SHARE, Difference, hand_means, over_seeds, unpaired
+from benchmarks.methods_numbers import OPEN, Difference, hand_means, has_learnt, over_seeds, unpaired
 from benchmarks.methods_plan import OURS, PLANS, Plan, Variant, variants
 from knuckle.formats import read
 from knuckle.hands import Hands
@@ -109,19 +109,21 @@ def summarize(setting: Setting) -> dict[str, Any]:
     true = read(setting.work / "held_out" / "annotations.json")
     mean_pose = float(hand_means(mean_pose_errors(setting, true)).mean())
     ours = errors_of(setting, OURS, true)
+    ours_learnt = has_learnt(ours, mean_pose)
     networks = []
     for name, variant in {OURS: variants(setting.plan)[OURS], **alternatives(setting.plan)}.items():
         errors = errors_of(setting, name, true)
         nme = errors.mean(axis=1)
+        learnt = has_learnt(errors, mean_pose)
         difference = None if name == OURS else unpaired(errors, ours, true.group)
         networks.append(
             {
                 "name": name,
                 "options": variant.options,
                 "nme": over_seeds(nme),
-                "learnt": bool((nme <= RESULT_SHARE * mean_pose).all()),
+                "learnt": learnt,
                 "difference": difference and {"hands": difference.hands._asdict(), "seeds": difference.seeds._asdict()},
-                "verdict": verdict(difference) if difference else DEFAULT,
+                "verdict": verdict(difference, learnt and ours_learnt) if difference else DEFAULT,
             }
         )
     return {
@@ -134,8 +136,10 @@ def summarize(setting: Setting) -> dict[str, Any]:
     }
 
 
-def verdict(difference: Difference) -> str:
-    """Whether an alternative's error is lower or higher than that of the defaults."""
+def verdict(difference: Difference, learnt: bool) -> str:
+    """Whether an alternative's error is lower or higher than that of the defaults; open unless both have learnt."""
+    if not learnt:
+        return OPEN
     both = (difference.hands, difference.seeds)
     if all(part.high < 0 for part in both):
         return BETTER

@@ -432,7 +432,7 @@ def summarize(
         if not figure_4[name]["result"]:
             figure_4[name]["verdict"] = OPEN
     settings = {name: value for name, value in asdict(plan).items() if name != "scenes"}
-    result: dict[str, Any] = _finite(
+    result: dict[str, Any] = without_nan(
         {
             "command": f"python -m benchmarks.methods --work WORK --out OUT --plan {plan.name} --seeds {plan.seeds}",
             "machine": machine(),
@@ -504,15 +504,6 @@ def _costs(setting: Setting, name: str) -> dict[str, Any]:
         "parameters": next((note["parameters"] for note in notes if note["parameters"]), None),
         "decoder_nme": next((note["decoder_nme"] for note in notes if note["decoder_nme"] is not None), None),
     }
-
-
-def _finite(value: Any) -> Any:
-    """The same with null for numbers that JSON has no words for."""
-    if isinstance(value, dict):
-        return {name: _finite(inner) for name, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Float64, Int64
 from scipy import stats
 
+from knuckle.metrics import holm
 from knuckle.metrics.errors import count_correct, macro_average
 from knuckle.metrics.statistics import Interval, cluster_bootstrap
 
@@ -80,6 +81,11 @@ def without_nan(result: dict[str, Any]) -> Any:
     return json.loads(json.dumps(result), parse_constant=lambda _: None)
 
 
+def has_learnt(errors: Float64[np.ndarray, "seeds n"], mean_pose: float) -> bool:
+    """Whether every network of a kind is one that may be compared."""
+    return bool((errors.mean(axis=1) <= RESULT_SHARE * mean_pose).all())
+
+
 def unpaired(
     ours: Float64[np.ndarray, "seeds n"], theirs: Float64[np.ndarray, "seeds n"], groups: Int64[np.ndarray, " n"]
 ) -> Difference:
@@ -97,16 +103,6 @@ def paired(gain: Float64[np.ndarray, "seeds n"], groups: Int64[np.ndarray, " n"]
     of_seeds = gain.mean(axis=1)
     seeds = _t(float(of_seeds.mean()), _standard_error(of_seeds), len(of_seeds) - 1)
     return _with_hands(gain.mean(axis=0), groups, *seeds)
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's adjustment (1979): the smallest times their number, and so on, never falling."""
-    adjusted = [0.0] * len(p_values)
-    worst = 0.0
-    for rank, place in enumerate(np.argsort(p_values).tolist()):
-        worst = max(worst, min(1.0, (len(p_values) - rank) * p_values[place]))
-        adjusted[place] = worst
-    return adjusted
 
 
 def better_verdict(difference: Difference, p_holm: float, rival_nme: float) -> str:
@@ -169,7 +165,7 @@ def comparisons(
         name: unpaired(hand_means(errors[ours], joints), hand_means(errors[name], joints), groups)
         for name, joints in compared.items()
     }
-    adjusted = holm([difference.p for difference in differences.values()])
+    adjusted = holm([difference.p for difference in differences.values()]).tolist()
     return {
         name: {
             "joints": "all" if joints is None else list(joints),

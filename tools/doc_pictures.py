@@ -21,9 +21,10 @@ from knuckle.formats import read
 from knuckle.predict import load
 from knuckle.render import SceneConfig, render, render_scenes
 from knuckle.render.companions import Companions
+from knuckle.render.config import Framing, Viewpoints
 from knuckle.render.jewelry import Jewelry
 from knuckle.render.occluders import OccluderRanges
-from knuckle.render.poses import PoseMix
+from knuckle.render.poses import PoseMix, parse_gestures
 from knuckle.skeleton import GESTURES
 
 Picture = UInt8[np.ndarray, "h w 3"]
@@ -54,8 +55,12 @@ def main() -> None:
     objects = replace(full, occluders=OccluderRanges(held=0.6, passing=0.4), companions=None)
     save(folder / "rendered_objects.jpg", labeled(objects, seed=3))
     save(folder / "rendered_second_hands.jpg", labeled(replace(full, companions=Companions(probability=1.0)), seed=4))
-    jewels = replace(full, jewelry=Jewelry(ring=1.0, wrist=1.0), sleeves=None, occluders=None, companions=None)
+    alone = replace(full, sleeves=None, occluders=None, companions=None)
+    from_above = replace(alone, viewpoints=Viewpoints(1, 0, 1, 0), framing=Framing((0.4, 0.55), 0), sensor=None)
+    jewels = replace(from_above, jewelry=Jewelry(ring=1.0, wrist=1.0))
     save(folder / "rendered_jewelry.jpg", list(render(COLUMNS, seed=5, size=SIZE, config=jewels)[0]))
+    fingers = PoseMix(gesture=0, interpolation=0, synergy=0, fingers=1, weights=parse_gestures("open_palm:1"))
+    save(folder / "rendered_fingers.jpg", labeled(replace(alone, poses=fingers), seed=6))
     save(folder / "rendered_scenes.jpg", scenes(8), columns=4, tile=2 * SIZE)
     for number, name in enumerate(GESTURES):
         save(folder / "gestures" / f"{number:02d}_{name}.jpg", gesture(number), columns=6, tile=112)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 import subprocess
 import sys
 import warnings
@@ -197,8 +198,12 @@ def test_ctrl_c_says_how_to_go_on(
     predict(*options, "--resume")
     assert capsys.readouterr().out.splitlines()[2].split()[:2] == ["6", "6"]
     assert len(knuckle.read("x.csv")) == 6
-    predict(*options, "--resume")
-    assert "x.csv is complete already" in capsys.readouterr().err
+    save_rgb("photos/v0/7.png", light_at((40, 30), (80, 60)))
+    predict(*options, "--resume", "--draw", "drawn")
+    told = "x.csv is complete already, so no photo was looked at, not even one that came since, and nothing drawn"
+    assert told in capsys.readouterr().err
+    assert not Path("drawn").exists()
+    assert len(knuckle.read("x.csv")) == 6
 
 
 def test_a_run_does_not_go_on_with_another_set_up(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -211,6 +216,26 @@ def test_a_run_does_not_go_on_with_another_set_up(place: Path, capsys: pytest.Ca
     assert "was begun with detector 'other.onnx', now it is None" in capsys.readouterr().err
     (place / "x.csv.partial").write_text(json.dumps(settings) + "\n")  # older ones name a detector only if given
     predict("photos", "--boxes", "full", "--out", "x.csv", "--resume")
+
+
+def test_a_run_goes_on_only_where_the_pictures_of_its_first_part_lie(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stops(self: Centroid, images: Any) -> Any:
+        if len(self.batches) == 1:
+            raise KeyboardInterrupt
+        return features_of(self, images)
+
+    features_of = Centroid.features_of
+    options = ["photos", "--boxes", "full", "--out", "x.csv", "--batch", "2"]
+    with monkeypatch.context() as patch:
+        patch.setattr(Centroid, "features_of", stops)
+        predict(*options, "--draw", "drawn", code=130)
+    for other in (["--draw", "elsewhere"], []):
+        predict(*options, "--resume", *other, code=2)
+        assert re.search(r"was begun with pictures '.*drawn', now it is ('.*elsewhere'|None);", capsys.readouterr().err)
+    predict(*options, "--resume", "--draw", str(place / "drawn"))
+    assert len(list(Path("drawn").rglob("*.png"))) == 6
 
 
 def test_photos_are_never_drawn_over(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -359,6 +384,31 @@ def test_boxes_of_a_videos_first_frame_come_from_a_file(clip: Path, capsys: pyte
     assert "No hand was seen." in capsys.readouterr().err
 
 
+def test_a_video_follows_as_many_hands_as_asked_for(
+    clip: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    centers = [(30 + 60 * column, 30 + 60 * row) for row in range(2) for column in range(3)]
+    boxes = [(x - 12, y - 12, x + 12, y + 12) for x, y in centers]
+    picture = np.maximum.reduce([light_at(center, (180, 120)) for center in centers])
+    write_clip(clip.with_name("six.avi"), [picture] * 3, rate=10)
+
+    class Lights:
+        def detect(self, images: Any) -> Any:
+            return [(boxes, np.linspace(0.9, 0.8, 6)) for _ in images]
+
+    def load(name: str, **_: Any) -> Predictor:
+        return Predictor(Glow(), CropRule(size=64), detector=Lights())
+
+    monkeypatch.setattr("knuckle.predict.load", load)
+    for arguments, count in (([], 4), (["--hands", "6"], 6), (["--hands", "1"], 1)):
+        predict("six.avi", "--out", "x.csv", *arguments)
+        assert len(knuckle.read("x.csv")) == 3 * count
+        captured = capsys.readouterr()
+        assert captured.out.splitlines()[2].split()[:3] == ["3", "3", str(count)]
+        told = "4 hands were seen at once, as many as are followed; if there are more, give --hands N."
+        assert captured.err.splitlines() == ([] if arguments else [told])
+
+
 class Uncounted(Capture):
     """A file that does not say how many frames it has."""
 
@@ -406,7 +456,15 @@ def test_a_camera_runs_until_ctrl_c(
         (["--list", "none.txt", "--boxes", "full", "--out", "x.csv"], "none.txt cannot be read"),
         (["clip.avi", "--out", "x.csv"], "without a detector a video needs to be told where its hands are"),
         (["clip.avi", "--boxes", "full", "--out", "x.csv", "--resume"], "leave out --resume"),
-        (["photos", "--boxes", "full", "--out", "x.csv", "--smooth"], "--smooth and --seconds are for a video"),
+        (
+            ["photos", "--boxes", "full", "--out", "x.csv", "--smooth"],
+            "--smooth, --seconds and --hands are for",
+        ),
+        (
+            ["photos", "--boxes", "full", "--out", "x.csv", "--hands", "2"],
+            "--hands are for a video or a camera",
+        ),
+        (["clip.avi", "--boxes", "full", "--out", "x.csv", "--hands", "2"], "--boxes full follows one hand"),
         (["clip.avi", "--boxes", "full", "--out", "x", "--format", "labelme"], "labelme files lie beside photos"),
         (["clip.avi", "--boxes", "full", "--draw", "folder"], "drawn videos end in .mp4"),
         (["clip.avi", "--boxes", "full", "--draw", "film.mp4"], "film.mp4 is a folder, and a drawn video is a file"),

@@ -10,9 +10,11 @@ import yaml
 import knuckle.train
 from examples.drawn_hands import draw_dataset
 from knuckle.cli import main
+from knuckle.methods.weights import save_model
 from knuckle.train.recipe import load_recipe
 from knuckle.train.run_folder import open_run
 from knuckle.train.start import settle
+from tests.export.models import calibration, stored
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +113,19 @@ def test_from_a_model_without_a_section_model(recipe: Path, tmp_path: Path, caps
     assert yaml.safe_load((second / "recipe.yaml").read_text())["model"]["backbone"] == "test_byobnet"
     assert main([*command, "--set", "model.size=64", "--out", str(tmp_path / "third")]) == 2
     assert "model.size is 64 in the recipe and 32 in the model" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("calibrated", [False, True])
+def test_what_a_model_to_go_on_from_had_and_the_new_one_lacks_is_said(
+    recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, calibrated: bool
+) -> None:
+    first = stored("rle", calibration("covariance") if calibrated else None)
+    save_model(tmp_path / "first.safetensors", first.method, first.spec, {}, first.calibration)
+    monkeypatch.setattr(knuckle.train, "train", lambda *_, **__: tmp_path / "run")
+    assert (
+        main(["train", str(recipe), "--from", str(tmp_path / "first.safetensors"), "--out", str(tmp_path / "run")]) == 0
+    )
+    assert (f"knuckle calibrate {tmp_path / 'run'} LABELS" in capsys.readouterr().err) is calibrated
 
 
 def test_an_interrupted_run_exits_with_130(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import struct
+import sys
 from pathlib import Path
 
 import cv2
@@ -75,6 +77,17 @@ def test_bytes_that_belong_to_no_segment_are_passed_over_as_the_decoder_does(tmp
     decoded = cv2.imread(str(path))
     assert decoded is not None
     assert header_size_wh(path) == decoded.shape[1::-1] == (300, 200)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such files")
+@pytest.mark.timeout(30)
+def test_nobody_waits_for_a_pipe(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "x.jpg")
+    for path in (tmp_path / "x.jpg", Path("/dev/null")):
+        with pytest.raises(ValueError, match=rf"{path} is a pipe or a device and no file; save the image to a file"):
+            header_size_wh(path)
+    with pytest.raises(ValueError, match=r"cannot be read \(Is a directory\)"):
+        header_size_wh(tmp_path)
 
 
 @pytest.mark.parametrize(

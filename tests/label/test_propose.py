@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -122,6 +125,17 @@ def test_a_photo_that_cannot_be_used_is_named_and_the_others_go_on(photos: Path)
     assert len(written.skipped) == 1
     assert "v0/0.png" in written.skipped[0]
     assert not (photos / "v0" / "0.json").exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets file names be any bytes")
+def test_a_name_that_is_no_text_is_told_as_predict_tells_it(photos: Path) -> None:
+    (photos / "v0" / "0.png").rename(os.fsdecode(os.fsencode(photos) + b"/v0/\xff.png"))
+    written = propose(waiting(sheets_of(photos)), glow(), "m", "full")
+    assert written.photos == 5
+    [sentence] = written.skipped
+    assert re.fullmatch(
+        r".*v0/\\udcff\.png has a name that no output file can hold, as it is not UTF-8; rename it\.", sentence
+    )
 
 
 def test_uncertainty_is_measured_by_what_the_model_offers(photos: Path) -> None:

@@ -12,8 +12,9 @@ from torch import Tensor
 from knuckle.methods import METHODS
 from knuckle.methods.density import DRAWS, Density, highest_density_limits, scaled_covariance
 from knuckle.methods.flow import RealNVP
-from knuckle.methods.rle import RLE, residual_quadrature
+from knuckle.methods.rle import RLE
 from knuckle.methods.sequential import SequentialStages
+from tests.methods.gauss import residual_quadrature
 
 LEVELS = (0.5, 0.8, 0.9, 0.95)
 
@@ -56,10 +57,10 @@ def test_the_published_form_holds_the_share_of_new_draws() -> None:
 
 @pytest.mark.parametrize("residual", ["laplace", "gaussian"])
 def test_the_clean_form_holds_the_share_of_s_q_g(residual: str) -> None:
-    """Against Gauss' quadrature of Q G, which shares nothing with the draws from Q."""
+    """Against Gauss' quadrature of Q G, which shares nothing with the points of the method."""
     model = rle("clean", residual)
     density = model.density()
-    nodes, weight = residual_quadrature(residual, torch.device("cpu"), torch.float64)
+    nodes, weight = residual_quadrature(residual)
     with torch.no_grad():
         log_prob = density.log_prob(nodes)
         inner = model.flow.double().log_prob(nodes)

@@ -536,6 +536,10 @@ def test_flows_stay_equal_on_two_processes(tmp_path: Path) -> None:
         ({"variance_width": -1}, "variance_width must be positive"),
         ({"loss": "integral", "residual": "laplace"}, "belong to loss 'mle'"),
         ({"loss": "heatmap", "decoder": "mean"}, "belong to loss 'mle'"),
+        ({"loss": "heatmap", "sigma_activation": "exp", "sigma_floor": 0.5}, "sigma_activation and sigma_floor belong"),
+        ({"loss": "integral", "variance_width": 3}, "variance_width belong to loss 'mle' alone"),
+        ({"loss": "integral", "target_sigma": 7.0}, "target_sigma belong to loss 'heatmap' alone"),
+        ({"target_sigma": 3.0}, "target_sigma belong to loss 'heatmap' alone; leave them out with loss 'mle'"),
         ({"loss": "heatmap", "handover": "likelihood"}, "no log-probabilities"),
     ],
 )

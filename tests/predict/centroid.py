@@ -71,6 +71,19 @@ class Glow(Centroid):
         return {"xy": torch.cat([x, y], 1)[:, None] + HAND * spread[..., None]}
 
 
+class TwoTone(Glow):
+    """As `Glow`, turned to the side on which a light is greener: a mirrored photo has the mirrored hands."""
+
+    name: ClassVar[str] = "two_tone"
+
+    def outputs_of(self, features: Features) -> Outputs:
+        steps = torch.arange(self.size, dtype=torch.float64)
+        red, green = (((color := features[-1][:, at].sum(1)) * steps).sum(1) / color.sum(1) for at in (0, 1))
+        side = torch.sign((green - red).round(decimals=3))[:, None]
+        x, y = super().outputs_of(features)["xy"].unbind(-1)
+        return {"xy": torch.stack([red[:, None] + side * (x - red[:, None]), y], -1)}
+
+
 def light_at(
     xy: tuple[float, float], size_wh: tuple[int, int] = (160, 120), spread: float = 5.0
 ) -> UInt8[np.ndarray, "h w 3"]:

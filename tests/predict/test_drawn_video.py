@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from knuckle.predict.drawn_video import CODES, DrawnVideo
+from knuckle.predict.drawn_video import CODES, LONGEST_GAP, DrawnVideo
 from knuckle.predict.video import open_video
 
 
@@ -39,6 +39,18 @@ def test_pictures_fill_the_time_until_the_next_one(tmp_path: Path) -> None:
             drawn.add(grey(level), time)
     levels = [level for _, level in shown(path)]
     assert levels == [50, 100, 130, 130, 130, 150, 200]
+
+
+def test_a_gap_of_days_is_shortened(tmp_path: Path) -> None:
+    path = tmp_path / "a.avi"
+    day = 86400.0
+    with DrawnVideo(path, 10) as drawn:
+        for time, level in ((0.0, 50), (day, 100), (day + 0.1, 150), (day + 0.1 + LONGEST_GAP, 200), (3 * day, 250)):
+            drawn.add(grey(level), time)
+        assert drawn.shortened == 2
+    levels = [level for _, level in shown(path)]
+    kept = round(10 * LONGEST_GAP)
+    assert levels == [50] * kept + [100] + [150] * kept + [200] * kept + [250]
 
 
 def test_colours_are_rgb(tmp_path: Path) -> None:

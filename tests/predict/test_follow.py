@@ -108,6 +108,45 @@ def test_the_detector_is_asked_only_when_needed(sigma: bool) -> None:
     assert [seen.track.tolist() for seen in frames] == ([[1]] * 10 + [[1, 2]] * 5 + [[1]] * 2 + [[1, 2]] * 13)
 
 
+def test_two_peoples_hands_are_followed_unless_told_otherwise() -> None:
+    cast = actors(4)
+    paths: list[Path] = [lambda n, x=x, y=y: (x + n, y) for x in (5, 125) for y in (2, 82)]  # type: ignore[misc]
+    for rule, count in ((None, 4), (TrackRule(most_hands=3), 3)):
+        frames = list(follow(PixelFinder(cast), film(cast, paths, 4), detector=Spy(cast, paths), rule=rule))
+        assert [seen.track.tolist() for seen in frames] == [list(range(1, count + 1))] * 4
+
+
+@pytest.mark.parametrize("given", ["boxes", "detector", "full"])
+def test_hands_keep_their_numbers_where_frames_are_seconds_apart(given: str) -> None:
+    cast = actors(1)
+    paths: list[Path] = [lambda n: (60 + 5 * n, 40)]
+    finder, spy = PixelFinder(cast), Spy(cast, paths)
+
+    def counted() -> Any:
+        for frame in film(cast, paths, 6, rate=0.2):
+            spy.frame = frame.number
+            yield frame
+
+    places: dict[str, Any] = {"boxes": [box_of(cast[0], (60, 40))], "full": "full"}
+    options: dict[str, Any] = {"detector": spy} if given == "detector" else {"boxes": places[given]}
+    frames = list(follow(finder, counted(), **options, smoothing=SmoothRule()))
+    assert [seen.track.tolist() for seen in frames] == [[1]] * 6
+    for number, seen in enumerate(frames):
+        np.testing.assert_allclose(seen.hands.xy, [truth(cast[0], paths[0](number))])
+        assert seen.smooth is not None
+        np.testing.assert_allclose(seen.smooth.xy, seen.hands.xy)
+    assert len(finder.boxes) == 6, "where there is a search it goes before the box of long ago"
+    assert [seen.used_detector for seen in frames] == [given != "boxes"] * 6
+
+
+def test_a_hand_that_is_elsewhere_after_a_long_gap_is_found_there_at_once_as_another() -> None:
+    cast = actors(1)
+    paths: list[Path] = [lambda n: (5, 5) if n < 2 else (150, 80)]
+    finder = PixelFinder(cast, sigma=False)
+    frames = list(follow(finder, film(cast, paths, 4, rate=1), boxes="full"))
+    assert [seen.track.tolist() for seen in frames] == [[1], [1], [2], [2]]
+
+
 def test_boxes_of_a_blurred_first_frame_wait_for_the_hand() -> None:
     cast = actors(1)
     paths: list[Path] = [lambda n: None if n < 3 else (60, 40)]

@@ -17,6 +17,8 @@ from knuckle.methods.base import Method
 from knuckle.methods.weights import ModelSpec, build, save_model
 from knuckle.predict import Predictor
 from knuckle.predict.detector import OnnxDetector, shipped_detector
+from knuckle.predict.load import weights_file
+from knuckle.predict.shipped import ONNX, shipped_file
 from tests.predict.centroid import light_at
 
 SPEC = ModelSpec("heatmap", "test_resnet", CropRule(size=32, padding=1.3))
@@ -85,6 +87,20 @@ def test_an_mmpose_checkpoint_gets_the_preset(tmp_path: Path, monkeypatch: pytes
     assert knuckle.load(path, preset="freihand", device="cpu").rule == SPEC.rule
     knuckle.load(path, device="cpu")
     assert asked == [(path, "freihand"), (path, None)]
+
+
+def test_suffixes_may_be_in_capitals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    exported, weights, checkpoint = (tmp_path / name for name in ("HAND.ONNX", "HAND.SAFETENSORS", "HAND.PTH"))
+    exported.write_bytes(shipped_file("light", ONNX).read_bytes())
+    np.testing.assert_array_equal(answer(knuckle.load(exported)), answer(knuckle.load("light")))
+    with pytest.raises(ValueError, match=r"HAND\.ONNX is an exported file, which holds no weights"):
+        weights_file(exported)
+    method = saved(tmp_path / "hand.safetensors", 0)
+    (tmp_path / "hand.safetensors").rename(weights)
+    np.testing.assert_array_equal(answer(knuckle.load(weights, device="cpu")), answer(Predictor(method, SPEC.rule)))
+    monkeypatch.setattr("knuckle.methods.mmpose.load_mmpose", lambda path, preset: (method, SPEC))
+    checkpoint.touch()
+    assert knuckle.load(checkpoint, preset="rhd", device="cpu").rule == SPEC.rule
 
 
 def make(folder: Path) -> None:

@@ -8,12 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from knuckle.geometry import Alignment, CropRule
+from knuckle.geometry import Alignment, CropRule, mirror_boxes, mirror_image, mirror_points
 from knuckle.hands import VISIBLE
 from knuckle.metrics import epe
 from knuckle.predict import Predictor
@@ -23,7 +24,7 @@ from knuckle.predict.judgement import Judgement
 from knuckle.predict.photos import FULL, Photo
 from knuckle.predict.points import CropPoints
 from knuckle.predict.torch_engine import TorchEngine
-from tests.predict.centroid import COVARIANCE_CROP, Centroid, light_at, save_rgb
+from tests.predict.centroid import COVARIANCE_CROP, Centroid, TwoTone, light_at, save_rgb
 
 RULE = CropRule(size=64, padding=1.5)
 
@@ -160,6 +161,79 @@ def test_without_boxes_the_detector_finds_the_hands() -> None:
     assert len(given) == 1
 
 
+class OneSided:
+    """A detector whose boxes reach too far to the right; surer on the left, it overlooks the last third of an image."""
+
+    def detect(self, images: Sequence[NDArray[np.uint8]], /) -> list[tuple[Any, Any]]:
+        return [self._one(image) for image in images]
+
+    def _one(self, image: NDArray[np.uint8]) -> tuple[Any, Any]:
+        _, _, stats, _ = cv2.connectedComponentsWithStats((image[..., 0] > 60).astype(np.uint8))
+        width = image.shape[1]
+        found = [row for row in stats[1:].tolist() if row[0] < 2 / 3 * width]
+        return [(x - 2, y - 2, x + 1.4 * w, y + h + 2) for x, y, w, h, _ in found], [0.9 - x / width for x, *_ in found]
+
+
+def lights(
+    size_wh: tuple[int, int], *places: tuple[float, float], spread: float = 5.0, green: float = 4.0
+) -> NDArray[np.uint8]:
+    """Red lights, and green ones as far to the left of them."""
+    image = np.zeros((size_wh[1], size_wh[0], 3), np.uint8)
+    for x, y in places:
+        image[..., 0] = np.maximum(image[..., 0], light_at((x, y), size_wh, spread)[..., 0])
+        image[..., 1] = np.maximum(image[..., 1], light_at((x - green, y), size_wh, spread)[..., 0])
+    return image
+
+
+SCENES: dict[str, NDArray[np.uint8]] = {
+    "found both ways": lights((224, 168), (100.3, 80.7)),
+    "found on the mirror image alone": lights((224, 168), (190.4, 60.2)),
+    "two hands": lights((224, 168), (60.2, 50.6), (180.8, 110.4)),
+    "two hands close together": lights((224, 168), (96.7, 80.1), (121.2, 84.3)),
+    "in the middle, where both images are one": lights((225, 168), (112.0, 80.0), green=0.0),
+    "blocks of pixels that do not fill the frame": lights((640, 480), (233.3, 200.7), spread=40.0),
+}
+
+
+@pytest.mark.parametrize("image", SCENES.values(), ids=SCENES)
+def test_with_the_flip_test_the_hands_of_a_mirrored_photo_are_the_mirrored_hands(image: NDArray[np.uint8]) -> None:
+    model, width = Predictor(TwoTone(), RULE, flip_test=True, detector=OneSided()), image.shape[1]
+    straight, mirrored = model.predict(image), model.predict(mirror_image(image))
+    assert len(straight) == len(mirrored) == (2 if image is SCENES["two hands close together"] else len(straight)) > 0
+    np.testing.assert_allclose(mirror_points(mirrored.xy, width), straight.xy, atol=0.05)
+    np.testing.assert_allclose(mirror_boxes(mirrored.box, width), straight.box, atol=0.05)
+    assert straight.score is not None
+    assert mirrored.score is not None
+    np.testing.assert_allclose(mirrored.score, straight.score, rtol=1e-6)
+    assert (np.diff(straight.score) <= 0).all(), "the surest first"
+
+
+def test_what_the_detector_sees_on_a_photo_and_on_its_mirror_image_is_averaged() -> None:
+    """Of twins the mean, one hand each; a hand that was seen on one of them keeps its box and score."""
+    answers = [
+        ([(10, 10, 50, 50), (90, 10, 130, 50)], [0.5, 0.25]),
+        ([(159 - 54, 12, 159 - 14, 52), (5, 60, 45, 100)], [0.75, 0.5]),
+    ]
+
+    class Says:
+        def detect(self, images: Sequence[NDArray[np.uint8]], /) -> list[Any]:
+            return [answers[int(images[0][0, 0, 0] == 0)]]
+
+    image = light_at((60, 50))
+    image[0, 0] = 255
+    found = predictor(flip_test=True, detector=Says()).predict(image)
+    np.testing.assert_array_equal(found.box, [(12, 11, 52, 51), (114, 60, 154, 100), (90, 10, 130, 50)])
+    np.testing.assert_array_equal(found.score, np.array([0.625, 0.5, 0.25], np.float32))
+
+
+def test_with_the_flip_test_a_shrunk_photo_is_the_same_both_ways() -> None:
+    image = np.zeros((480, 645, 3), np.uint8)
+    image[200:203, 81:84] = 255  # less than the 10 x 10 pixels that become one
+    model = predictor(flip_test=True)
+    straight, mirrored = (model.predict(photo, "full").xy for photo in (image, mirror_image(image)))
+    np.testing.assert_allclose(mirror_points(mirrored, 645), straight, atol=0.05)
+
+
 @pytest.mark.parametrize("alignment", ["center", "corner"])
 def test_the_whole_frame_is_one_hand(alignment: Alignment) -> None:
     rule = CropRule(size=64, frame_padding=0.8, alignment=alignment)
@@ -265,6 +339,9 @@ REFUSALS: list[tuple[str, Any, Any, str]] = [
     ("grey pixels", IMAGE[..., 0], "full", r"image 0 must be .* shape \(30, 40\); .* three times"),
     ("grey PIL image", Image.new("L", (4, 4)), "full", r'; give image\.convert\("RGB"\)'),
     ("PIL image with opacity", Image.new("RGBA", (4, 4)), "full", r'; give image\.convert\("RGB"\)'),
+    ("PIL image in YCbCr", Image.new("YCbCr", (4, 4)), "full", r'Image in mode YCbCr .*; give image\.convert\("RGB"\)'),
+    ("PIL image in HSV", Image.new("HSV", (4, 4)), "full", r'Image in mode HSV .*; give image\.convert\("RGB"\)'),
+    ("PIL image in LAB", Image.new("LAB", (4, 4)), "full", r'Image in mode LAB .*; give image\.convert\("RGB"\)'),
     ("channels first", IMAGE.transpose(2, 0, 1), "full", r"shape \(3, 30, 40\)"),
     ("RGBA", np.zeros((4, 4, 4), np.uint8), "full", r"shape \(4, 4, 4\); give the colours alone"),
     ("no pixels", np.zeros((0, 4, 3), np.uint8), "full", r"shape \(0, 4, 3\)"),

@@ -153,6 +153,17 @@ def test_a_gap_makes_the_filter_trust_the_next_measurement_more() -> None:
     assert pull(1) < pull(5) < pull(15) <= 10
 
 
+def test_after_a_long_gap_the_filter_starts_again() -> None:
+    rule = SmoothRule()
+    times = np.array([*range(30), *range(60, 65)]) / RATE
+    clip = HAND + np.where(times < 1.5, 30 * times, 500.0)[:, None, None]
+    late = filtered(clip, times, rule)[30:]
+    np.testing.assert_allclose(late, np.stack([HAND + 500] * 5), atol=1e-3)  # neither the old nor the jump's velocity
+    tenth = rule.longest_gap / 10
+    bridged = filtered(clip[:2], np.array([0, tenth]), rule)[1]
+    assert not np.allclose(bridged, clip[1], atol=1e-4), "a short gap is bridged"
+
+
 def test_other_tracks_stay_as_they_are_and_a_covariance_of_zero_is_survived() -> None:
     still = State.unknown(0.0)
     states, smoothed = smooth({3: still}, hands(HAND, np.zeros((21, 2, 2))), np.array([5]), 1.0, SmoothRule())

@@ -176,6 +176,37 @@ def test_the_detector_is_needed_when_a_hand_is_missing_or_there_is_room() -> Non
     assert needs_detector(tracks_at((0, 0, 50, 50), (60, 0, 90, 50), live=[True, False]), 1.0, 0.99, RULE)
 
 
+def test_once_a_pair_is_followed_the_detector_looks_for_more_only_now_and_then() -> None:
+    rule = TrackRule()
+    one, both, three = (tracks_at(*[(40 * n, 0, 40 * n + 30, 50) for n in range(count)]) for count in (1, 2, 3))
+    assert needs_detector(one, 1.0, 0.5, rule)
+    for tracks in (both, three):
+        assert not needs_detector(tracks, 1.9, 0.0, rule)
+        assert needs_detector(tracks, 2.0, 0.0, rule)
+    assert not needs_detector(three, 100.0, 0.0, TrackRule(most_hands=3))
+
+
+def test_a_hand_of_the_latest_frame_is_kept_however_long_ago_that_was() -> None:
+    tracks = tracks_at((0, 0, 50, 50), (60, 0, 90, 50), live=[True, False], seen=[5.0, 4.8])
+    same = tracks.since(4.7)
+    assert (same.number.tolist(), same.is_live.tolist()) == ([1, 2], [True, False])
+    later = tracks.since(99.5)
+    assert (later.number.tolist(), later.is_live.tolist()) == ([1], [False])
+    assert needs_detector(later, 100.0, 99.9, RULE), "it may be anywhere by now"
+
+
+def test_where_boxes_were_not_searched_they_still_say_which_hand_is_which(real: np.ndarray[Any, Any]) -> None:
+    left, right = 5 + 60 * real[0], (110, 5) + 60 * real[1]
+    tracks, _, _ = advance(Tracks.none(), hands_at([left, right]), 0.0, RULE)
+    later = tracks.since(9.5)
+    found = hands_at([right + np.array([8, 0]), left])
+    after, rows, numbers = advance(later, found, 10.0, RULE, searched=False)
+    assert (rows.tolist(), numbers.tolist(), after.is_live.tolist()) == ([1, 0], [1, 2], [True, True])
+    after, rows, numbers = advance(later, hands_at([left]), 10.0, RULE, searched=False)
+    assert (rows.tolist(), numbers.tolist(), after.number.tolist()) == ([0], [1], [1, 2])
+    assert after.since(10.5).number.tolist() == [1], "the other was not there"
+
+
 def test_a_lost_hand_is_kept_in_mind_and_a_new_find_there_takes_its_number(real: np.ndarray[Any, Any]) -> None:
     left, right = 5 + 60 * real[0], (110, 5) + 60 * real[1]
     tracks, rows, numbers = advance(Tracks.none(), hands_at([right, left]), 0.0, RULE)
@@ -213,3 +244,5 @@ def test_no_more_hands_than_asked_for(real: np.ndarray[Any, Any]) -> None:
 def test_a_rule_out_of_range_is_refused() -> None:
     with pytest.raises(ValueError, match="at least 1"):
         TrackRule(margin=0.9)
+    with pytest.raises(ValueError, match="no negative times"):
+        TrackRule(search_more_every=-1)

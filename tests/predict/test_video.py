@@ -111,6 +111,41 @@ def test_what_is_no_video_is_told_in_one_sentence(tmp_path: Path) -> None:
             pass
 
 
+def test_frames_larger_than_photos_may_be_are_refused_before_one_is_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_clip(tmp_path / "a.avi", pictures(3))
+
+    class Huge(Capture):
+        def get(self, field: int) -> float:
+            sizes = {cv2.CAP_PROP_FRAME_WIDTH: 20_000.0, cv2.CAP_PROP_FRAME_HEIGHT: 5_001.0}
+            return sizes[field] if field in sizes else super().get(field)
+
+        def read(self) -> Any:
+            raise AssertionError
+
+    monkeypatch.setattr(cv2, "VideoCapture", Huge)
+    sentence = r"a\.avi has frames of 20000 x 5001 pixels, more than 100 million; save a smaller copy\.$"
+    with pytest.raises(ValueError, match=sentence), open_video(path) as video:
+        next(iter(video))
+
+
+def test_frames_that_grow_too_large_within_a_clip_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_clip(tmp_path / "a.avi", pictures(3))
+    answers = iter([(20, 30), (20, 40), (10_001, 10_000)])
+
+    class Growing(Capture):
+        def read(self) -> Any:
+            return True, np.broadcast_to(np.uint8(7), (*next(answers), 3))
+
+    monkeypatch.setattr(cv2, "VideoCapture", Growing)
+    with open_video(path) as video:
+        frames = iter(video)
+        assert [next(frames).image.shape for _ in range(2)] == [(20, 30, 3), (20, 40, 3)]
+        with pytest.raises(ValueError, match="has frames of 10000 x 10001 pixels"):
+            next(frames)
+
+
 def test_the_decoder_adds_nothing_to_the_sentence(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "a.mp4", pictures(30))
     path.write_bytes(path.read_bytes()[:600])

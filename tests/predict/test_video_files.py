@@ -147,6 +147,21 @@ def test_times_of_a_variable_rate_reach_the_output_and_the_drawing(tmp_path: Pat
     assert shown[-1].time == pytest.approx(starts[-1], abs=0.5 / drawn.rate + 1e-3)
 
 
+def test_a_long_gap_is_shortened_in_the_drawing_alone_and_said(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "clip.mp4", [light_at((40 + n, 40), SIZE_WH) for n in range(3)], rate=10)
+    unit = time_scale(path) // 10
+    set_durations(path, [unit, 10_000 * unit, unit])
+    output = Output.of(tmp_path / "x.csv")
+    tally, lost = run(path, output, drawing=tmp_path / "drawn.avi")
+    assert (tally.frames, tally.tracks, tally.at_once) == (3, 1, 1)
+    np.testing.assert_allclose([float(row["time"]) for row in rows_of(output.path)[::21]], [0, 0.1, 1000.1], atol=2e-3)
+    assert len(lost) == 1
+    assert "drawn.avi is shorter than" in lost[0]
+    assert "of which there are 1, are shown as 10 s" in lost[0]
+    with open_video(tmp_path / "drawn.avi") as drawn:
+        assert 10 < list(drawn)[-1].time < 10.3
+
+
 def test_the_drawing_shows_the_hands_at_the_videos_own_rate(tmp_path: Path) -> None:
     path = clip(tmp_path / "clip.avi", 5)
     tally, _ = run(path, None, drawing=tmp_path / "drawn.mp4")

@@ -17,7 +17,7 @@ from knuckle.evaluate import evaluate
 from knuckle.hands import Hands
 from knuckle.quickstart import Settings, quickstart, run
 from knuckle.quickstart.page import Page, data_url, write_page
-from knuckle.quickstart.run import LEAST_EPOCHS, chance_pck, shrunk
+from knuckle.quickstart.run import LEAST_EPOCHS, chance_pck, hands_in, shrunk
 from tests.formats.fakes import example_hands
 
 TINY = Settings(hands=24, size=48, crop=32, epochs=1, backbone="test_byobnet")
@@ -94,6 +94,20 @@ def test_photos_of_one_name_are_all_on_the_page(tmp_path: Path) -> None:
     page = Page("title", "summary", evaluate(hands, hands), [("h.jpg", file) for file in files])
     html = write_page(page, tmp_path / "index.html").read_text()
     assert all(data_url(file) in html for file in files)
+
+
+@pytest.mark.parametrize("count", [0, 2])
+def test_a_photo_shows_the_hands_that_the_detector_finds_or_else_one_that_fills_it(count: int) -> None:
+    asked = list[object]()
+
+    class Model:
+        def predict(self, picture: np.ndarray, boxes: object = None) -> Hands:
+            asked.append(boxes)
+            return example_hands()[: 1 if boxes == "full" else count]
+
+    found = hands_in(np.zeros((4, 4, 3), dtype=np.uint8), Model())  # type: ignore[arg-type]
+    assert len(found) == max(1, count)
+    assert asked == ([None] if count else [None, "full"])
 
 
 def test_large_photos_are_shrunk_for_the_page() -> None:

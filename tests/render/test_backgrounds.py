@@ -69,3 +69,19 @@ def test_a_broken_photo_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(whole[:40])
     with pytest.raises(ValueError, match=r"a\.png cannot be decoded"):
         Photos(tmp_path).draw(16, _generator(0))
+
+
+def test_what_is_no_file_is_no_photo(tmp_path: Path) -> None:
+    (tmp_path / "folder.jpg").mkdir()
+    (tmp_path / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    with pytest.raises(ValueError, match="holds no photo for backgrounds"):
+        _ = Photos(tmp_path).files
+
+
+def test_a_photo_that_went_missing_is_said_to_be_unreadable(tmp_path: Path) -> None:
+    write_image(tmp_path / "photo.png", np.zeros((40, 40, 3), dtype=np.uint8))
+    photos = Photos(tmp_path)
+    _ = photos.files
+    (tmp_path / "photo.png").unlink()
+    with pytest.raises(ValueError, match=r"photo\.png cannot be read .* take it out of the folder of backgrounds"):
+        photos.draw(16, np.random.default_rng(0))

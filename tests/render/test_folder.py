@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +23,7 @@ from knuckle.render.config import WholeScenes
 from knuckle.render.dataset import label_batches
 from knuckle.render.folder import render_folder, render_scenes_folder
 from knuckle.render.labels import Labels
+from knuckle.render.poses import PoseMix
 
 CONFIG = replace(SceneConfig(), whole=WholeScenes(hands=(0.4, 0.3, 0.3)))
 SIZE = 48
@@ -116,6 +121,58 @@ def test_an_error_in_a_process_is_the_same_sentence(tmp_path: Path) -> None:
     config = replace(SceneConfig(), backgrounds=Photos(tmp_path))
     with pytest.raises(ValueError, match=r"photo\.jpg"):
         render_folder(tmp_path / "out", 2, 1, SIZE, config=config, device="cpu", workers=1)
+
+
+WITH_A_PROCESS = """
+import sys
+from pathlib import Path
+from knuckle.render.folder import render_folder
+if __name__ == "__main__":
+    render_folder(Path(sys.argv[1]), 100_000, 1, 48, device="cpu", batch=1, workers=1)
+"""
+
+
+def test_processes_end_with_one_that_is_killed(tmp_path: Path) -> None:
+    (tmp_path / "run.py").write_text(WITH_A_PROCESS)
+    parent = subprocess.Popen([sys.executable, tmp_path / "run.py", tmp_path / "out"], start_new_session=True)
+    try:
+        wait_until(lambda: (tmp_path / "out" / "images" / "00000000.jpg").is_file())
+    finally:
+        parent.kill()
+        parent.wait()
+    wait_until(lambda: not _is_alive(parent.pid))
+
+
+def _is_alive(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.2)
+
+
+def test_an_empty_picture_is_rendered_again(tmp_path: Path) -> None:
+    render_folder(tmp_path, 2, 1, SIZE, device="cpu")
+    picture = tmp_path / "images" / "00000001.jpg"
+    before = picture.read_bytes()
+    picture.write_bytes(b"")
+    assert render_folder(tmp_path, 2, 1, SIZE, device="cpu")[1] == 1
+    assert picture.read_bytes() == before
+
+
+def test_a_folder_from_before_fingers_could_differ_goes_on(tmp_path: Path) -> None:
+    render_folder(tmp_path, 1, 1, SIZE, device="cpu")
+    assert "fingers" not in json.loads((tmp_path / "settings.json").read_text())["config"]["poses"]
+    differing = replace(SceneConfig(), poses=PoseMix(fingers=0.5))
+    with pytest.raises(ValueError, match=r"was rendered with config\.poses\.fingers None, not 0\.5"):
+        render_folder(tmp_path, 1, 1, SIZE, config=differing, device="cpu")
 
 
 def test_scenes_do_not_go_into_a_folder_of_single_hands(tmp_path: Path) -> None:

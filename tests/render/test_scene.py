@@ -13,7 +13,10 @@ from knuckle.render.camera import View
 from knuckle.render.config import Framing, Lens, SceneConfig, Skin, Sleeves, Viewpoints
 from knuckle.render.scene import Scene, draw_scene, draw_scenes, stack
 
-OPTIONAL = ("shape", "viewpoints", "lens", "framing", "skin", "sleeves", "lights", "occluders", "sensor", "companions")
+OPTIONAL = (
+    *("shape", "viewpoints", "lens", "framing", "skin", "sleeves", "jewelry", "lights", "occluders", "sensor"),
+    "companions",
+)
 # Which fields of a scene and its first hand each factor may change.
 TOUCHES = {
     "shape": {"shape", "angles"},  # a pose must clear itself on the hand's own shape
@@ -22,6 +25,7 @@ TOUCHES = {
     "framing": {"view"},
     "skin": {"material"},
     "sleeves": {"material"},
+    "jewelry": {"jewels"},
     "lights": {"lighting"},
     "occluders": {"occluder"},
     "sensor": {"sensor"},
@@ -80,6 +84,18 @@ def test_a_factor_that_is_switched_off_leaves_the_others_alone(factor: str) -> N
         if not _same(_values(old)[name], value)
     }
     assert changed == TOUCHES[factor]
+
+
+@pytest.mark.parametrize("factor", ["skin", "sleeves", "jewelry", "lights", "sensor"])
+def test_looks_and_light_move_no_second_hand(factor: str) -> None:
+    count = 0
+    for old, new in zip(_scenes(SceneConfig(), 20), _scenes(_without(factor), 20), strict=True):
+        assert len(old.figures) == len(new.figures)
+        for before, after in zip(old.figures[1:], new.figures[1:], strict=True):
+            count += 1
+            assert _same(before.angles, after.angles)
+            assert _same(before.placement, after.placement)
+    assert count > 0
 
 
 def test_switching_off_gives_the_same_for_every_hand() -> None:

@@ -10,6 +10,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 import knuckle
+from knuckle.formats.image_header import header_size_wh
 from knuckle.predict import Predictor
 from knuckle.serve.door import Server
 from tests.browser import chromium
@@ -78,7 +79,7 @@ def drop(page: Page, files: dict[str, bytes], times: int = 1) -> None:
     )
 
 
-def test_the_camera_runs_shows_its_pace_and_keeps_a_frame(page: Page) -> None:
+def test_the_camera_runs_shows_its_pace_and_keeps_a_frame(page: Page, tmp_path: Path) -> None:
     page.click("#camera")
     page.wait_for_function("() => Number(document.getElementById('speed').dataset.frames) >= 3", timeout=60_000)
     assert "fps" in page.inner_text("#speed")
@@ -92,6 +93,14 @@ def test_the_camera_runs_shows_its_pace_and_keeps_a_frame(page: Page) -> None:
     frames = page.get_attribute("#speed", "data-frames")
     page.wait_for_timeout(400)
     assert page.get_attribute("#speed", "data-frames") in (frames, str(int(frames or 0) + 1))
+    for button, name in (("#labelme", "frame-001.json"), ("#save-picture", "frame-001.jpg")):
+        with page.expect_download() as download:
+            page.click(button)
+        assert download.value.suggested_filename == name
+        download.value.save_as(tmp_path / name)
+    hands = knuckle.read(tmp_path / "frame-001.json")
+    assert hands.paths() == [tmp_path / "frame-001.jpg"]
+    assert tuple(hands.size[0]) == header_size_wh(tmp_path / "frame-001.jpg")
 
 
 def test_dropped_photos_are_drawn_and_download_as_files_that_read_back(page: Page, tmp_path: Path) -> None:

@@ -86,6 +86,10 @@ def predict(
     smooth: Annotated[
         bool, typer.Option("--smooth", help="Video: also write keypoints smoothed over time, and draw those.")
     ] = False,
+    hands: Annotated[
+        int | None,
+        typer.Option("--hands", min=1, help="Video or camera: hands to follow at a time, at most. Default: 4."),
+    ] = None,
     seconds: Annotated[
         float | None, typer.Option("--seconds", min=0.0, help="Video or camera: end after so many seconds.")
     ] = None,
@@ -116,6 +120,7 @@ def predict(
     """
     from knuckle.predict import load
     from knuckle.predict.on_ray import Cluster
+    from knuckle.predict.photos import FULL
     from knuckle.predict.sinks import Output
     from knuckle.predict.video import is_video, open_camera, open_video
 
@@ -140,18 +145,34 @@ def predict(
     if moving:
         if resume:
             raise ValueError("a video is followed from its start: leave out --resume.")
+        if boxes == FULL and hands is not None:
+            raise ValueError("--boxes full follows one hand: leave out --hands, or let the detector find them.")
         opened = open_video(Path(sources[0])) if camera is None else open_camera(camera)
         with opened as video:
-            _predict_video(load_model, video, boxes, output, draw, smooth=smooth, seconds=seconds, settings=settings)
+            _predict_video(
+                load_model,
+                video,
+                boxes,
+                output,
+                draw,
+                smooth=smooth,
+                most_hands=hands,
+                seconds=seconds,
+                settings=settings,
+            )
         return
-    if smooth or seconds is not None:
-        raise ValueError("--smooth and --seconds are for a video or a camera.")
+    if smooth or seconds is not None or hands is not None:
+        raise ValueError("--smooth, --seconds and --hands are for a video or a camera; photos show all their hands.")
     if resume and output is None:
         raise ValueError("--resume goes on with what --out has so far: give --out, or leave out --resume.")
     if resume and output is not None and output.is_complete:
-        say(f"{out} is complete already; delete it to predict again.")
+        say(
+            f"{out} is complete already, so no photo was looked at, not even one that came since, and nothing drawn; "
+            "delete it to predict all photos again."
+        )
         return
     _check_drawn_folder(draw)
+    settings["pictures"] = None if draw is None else str(draw.absolute())  # those of photos that are done lie there
     images = _images(sources, image_list, draw)
     cluster = None if ray is None else Cluster(ray, workers, gpu=device is not None and device.startswith("cuda"))
     _predict_photos(
@@ -302,15 +323,18 @@ def _predict_video(
     draw: Path | None,
     *,
     smooth: bool,
+    most_hands: int | None,
     seconds: float | None,
     settings: dict[str, Any],
 ) -> None:
     from knuckle.predict.boxes import boxes_of_video
     from knuckle.predict.photos import FULL
     from knuckle.predict.smooth import SmoothRule
+    from knuckle.predict.track import TrackRule
     from knuckle.predict.video_files import predict_video
 
     places = boxes if boxes is None or boxes == FULL else boxes_of_video(video.name, Path(boxes))
+    rule = TrackRule() if most_hands is None else TrackRule(most_hands=most_hands)
     predictor = load_model()
     start = time.perf_counter()
     with progress(video.announced if seconds is None else None, "frames") as update:
@@ -319,6 +343,7 @@ def _predict_video(
             video,
             boxes=places,
             detector=predictor.detector,
+            rule=rule,
             smoothing=SmoothRule() if smooth else None,
             output=output,
             drawing=draw,
@@ -333,6 +358,8 @@ def _predict_video(
     )
     for sentence in lost:
         say(sentence)
+    if most_hands is None and tally.at_once >= rule.most_hands:
+        say(f"{tally.at_once} hands were seen at once, as many as are followed; if there are more, give --hands N.")
     if boxes != FULL and tally.last_hand != tally.time:
         since = "" if tally.last_hand is None else f" after {tally.last_hand:.1f} s"
         say(f"No hand was seen{since}.")

@@ -11,9 +11,7 @@ from knuckle.cli.console import progress, say
 
 
 def quickstart(
-    photos: Annotated[
-        list[Path] | None, typer.Argument(help="Photos of one hand each that fills the frame, to try the model on.")
-    ] = None,
+    photos: Annotated[list[Path] | None, typer.Argument(help="Photos of hands to try the model on.")] = None,
     out: Annotated[Path, typer.Option("--out", help="Folder to make.")] = Path("runs/quickstart"),
     hands: Annotated[int, typer.Option("--hands", min=100, help="Hands to render.")] = 3000,
     epochs: Annotated[

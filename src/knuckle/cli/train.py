@@ -68,7 +68,9 @@ def train(
         raise typer.BadParameter("name a folder for the run: --out runs/NAME.", param_hint="--out")
     from knuckle.train import Interrupted
     from knuckle.train import train as run
+    from knuckle.train.start import leaves_something_behind
 
+    behind = checked.start is not None and leaves_something_behind(checked.start)
     try:
         run(checked, out, resume=resume)
     except Interrupted as stopped:
@@ -77,3 +79,9 @@ def train(
         raise typer.Exit(INTERRUPTED) from None
     if leads:
         say(f"Wrote {out}.")
+        if behind:
+            say(
+                f"Calibration and hand head of {checked.start} belong to its old weights: without new ones the "
+                "model says no confidence and no side, and finds hands worse; "
+                f"knuckle calibrate {out} LABELS --no-hands PICTURES gives them (docs/label.md)."
+            )

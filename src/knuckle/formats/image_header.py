@@ -37,6 +37,8 @@ def header_size_wh(path: Path) -> tuple[int, int]:
         ValueError: the file cannot be read, is no PNG, JPEG, BMP or WebP, or is cut off.
     """
     try:
+        if path.exists() and not (path.is_file() or path.is_dir()):  # to open a pipe waits for somebody who writes
+            raise ValueError(f"{path} is a pipe or a device and no file; save the image to a file first.")
         with path.open("rb") as stream:
             return size_in(stream, str(path))
     except OSError as error:

@@ -15,6 +15,7 @@ from knuckle.hands import Hands, group_number, keypoint_extent
 from knuckle.label.sheets import Proposal, Sheet
 from knuckle.label.uncertainty import uncertainties
 from knuckle.predict import Predictor
+from knuckle.predict.photos import check_name, printable
 
 Redo = Literal["nothing", "proposals", "everything"]
 """Which files with labels get new ones: none, marked proposals that nobody has touched, or all, a person's, too."""
@@ -66,6 +67,7 @@ def propose(
     written = Written()
     for done, sheet in enumerate(sheets, start=1):
         try:
+            check_name(sheet.image)
             image = read_image(sheet.image)
             places = _places(sheet, boxes)
             hands = predictor.predict(image, places)
@@ -99,4 +101,5 @@ def _as_label(hands: Hands, sheet: Sheet) -> Hands:
 
 
 def _named(image: Path, sentence: str) -> str:
-    return sentence if str(image) in sentence else f"{image}: {sentence}"
+    name = printable(image)
+    return sentence if name in sentence else f"{name}: {sentence}"

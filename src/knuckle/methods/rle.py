@@ -20,11 +20,9 @@ Letters in shapes: n points.
 from __future__ import annotations
 
 import copy
-import functools
 import math
 from typing import ClassVar, Final, Literal
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -40,8 +38,14 @@ FORMS: Final = ("published", "clean")
 RESIDUALS: Final = ("laplace", "gaussian")
 DECODERS: Final = ("mu", "mean")
 
-NEGLIGIBLE: Final = 1e-12
-"""Points of less weight than this are left out of integrals over Q."""
+LATTICE: Final = (1597, 987)
+"""Number of points and step of a Fibonacci lattice, for the integral of Q G in every step."""
+
+FINE_LATTICE: Final = (46368, 28657)
+"""The same for a model's moments and regions."""
+
+MASS: Final = {"laplace": 4.0, "gaussian": 2 * math.pi}
+"""Integrals of exp(-|x| - |y|) and exp(-(x^2 + y^2) / 2)."""
 
 
 class RLE(FlowMethod):
@@ -157,18 +161,14 @@ class RLE(FlowMethod):
     def measure_flow(self) -> None:
         """Bring `flow_mean` and `flow_covariance` up to date with the flow."""
         flow = copy.deepcopy(self.flow).cpu().double()
-        if self.form == "clean":
-            eps, weight = residual_quadrature(self.residual, torch.device("cpu"), torch.float64)
-            weight = (flow.log_prob(eps) + weight.log()).softmax(dim=0)
-        else:
-            eps, weight = flow.quadrature()
+        eps, weight = flow.quadrature() if self.form == "published" else _product_points(flow, self.residual)
         mean, covariance = moments(eps, weight)
         self.get_buffer("flow_mean").copy_(mean)
         self.get_buffer("flow_covariance").copy_(covariance)
 
     @torch.no_grad()
     def density(self) -> Density:
-        """G, or s Q G in the clean form: drawn from Q there, and weighted by G."""
+        """G, or s Q G in the clean form: drawn from Q and from G there, and weighted."""
         flow = copy.deepcopy(self.flow).cpu().double()
         generator = torch.Generator().manual_seed(0)
         mean, covariance = (self.get_buffer(name).cpu().double() for name in ("flow_mean", "flow_covariance"))
@@ -176,15 +176,13 @@ class RLE(FlowMethod):
         if self.form == "published":
             eps = flow.sample(DRAWS, generator)
             return Density(flow.log_prob, eps, eps.new_full((DRAWS,), 1 / DRAWS), point, mean, covariance)
-        eps = torch.randn(DRAWS, 2, generator=generator, dtype=torch.float64)
-        if self.residual == "laplace":  # a normal vector times the root of twice an exponential variable, per axis
-            eps = eps * (-2 * torch.rand(DRAWS, 2, generator=generator, dtype=torch.float64).log()).sqrt()
+        eps, weight = _product_points(flow, self.residual)
 
         def log_prob(points: Tensor) -> Tensor:
             inner: Tensor = flow.log_prob(points)
             return inner - _distance(points, self.residual)
 
-        return Density(log_prob, eps, flow.log_prob(eps).softmax(dim=0), point, mean, covariance)
+        return Density(log_prob, eps, weight, point, mean, covariance)
 
 
 def negative_log_likelihood(
@@ -204,33 +202,50 @@ def negative_log_likelihood(
     log_sigma = sigma.log().sum(dim=-1)
     log_density: Tensor = flow.log_prob(eps)
     if form == "clean":
-        nodes, weight = residual_quadrature(residual, eps.device, eps.dtype)
-        log_s = -(flow.log_prob(nodes) + weight.log()).logsumexp(dim=0)
+        log_s = -log_mass(flow, residual, torch.rand(2, device=eps.device))
         return _distance(eps, residual) - log_density - log_s + log_sigma
     width = math.sqrt(2) if residual == "laplace" else 1.0
     return 2 * (log_sigma - log_density) + _distance(eps / width, residual) + math.log(2 * math.pi)
 
 
-@functools.cache
-@torch.inference_mode(False)
-def residual_quadrature(
-    residual: str, device: torch.device, dtype: torch.dtype
-) -> tuple[Float[Tensor, "n 2"], Float[Tensor, " n"]]:
-    """Points and weights for integrals of functions times Q, where Q is exp(-|x| - |y|) or exp(-(x^2 + y^2) / 2).
+def log_mass(flow: RealNVP, residual: str, shift: Float[Tensor, " 2"]) -> Float[Tensor, ""]:
+    """The logarithm of the integral of Q G, where Q is exp(-|x| - |y|) or exp(-(x^2 + y^2) / 2).
 
-    Gauss' rules of Laguerre, on each half of an axis, and of Hermite; they are exact for polynomials of degree 63
-    on each half, and 127. Points that no sum in float32 would see are left out. The points do not depend on the flow,
-    which would otherwise learn to hide its density between them.
+    Half of the points where it is looked at are G's own, wherever the flow has moved it, and all move by `shift`, which
+    is to be drawn anew for every step: between points that stay the flow learns to hide its density, and the likelihood
+    grows without end.
     """
-    if residual == "laplace":
-        half, weight = np.polynomial.laguerre.laggauss(32)
-        axis, weight = np.concatenate([-half[::-1], half]), np.concatenate([weight[::-1], weight])
-    else:
-        axis, weight = np.polynomial.hermite_e.hermegauss(64)
-    nodes = torch.cartesian_prod(*[torch.from_numpy(axis)] * 2)
-    weights = torch.cartesian_prod(*[torch.from_numpy(weight)] * 2).prod(dim=-1)
-    seen = weights > NEGLIGIBLE
-    return nodes[seen].to(device, dtype), weights[seen].to(device, dtype)
+    eps, log_weight = _mixture_points(flow, residual, LATTICE, shift)
+    total: Tensor = (flow.log_prob(eps) + log_weight).logsumexp(dim=0)
+    return total - math.log(len(eps))
+
+
+def _product_points(flow: RealNVP, residual: str) -> tuple[Float[Tensor, "n 2"], Float[Tensor, " n"]]:
+    """Points and weights, of sum 1, whose weighted sums are expectations under s Q G."""
+    eps, log_weight = _mixture_points(flow, residual, FINE_LATTICE, torch.full((2,), 0.5, dtype=torch.float64))
+    return eps, (flow.log_prob(eps) + log_weight).softmax(dim=0)
+
+
+@torch.no_grad()
+def _mixture_points(
+    flow: RealNVP, residual: str, lattice: tuple[int, int], shift: Float[Tensor, " 2"]
+) -> tuple[Float[Tensor, "n 2"], Float[Tensor, " n"]]:
+    """Points whose mean of f times exp(weight) is the integral of f Q, for f like G; weights as logarithms.
+
+    Half of them follow Q and half G, with the weights of the balance heuristic (Veach and Guibas, 1995): wherever Q G
+    is, one of both has points. They are images of a lattice that fills the unit square evenly.
+    """
+    number, step = lattice
+    row = torch.arange(number, device=shift.device, dtype=torch.float64)
+    even = torch.stack([row / number, row * step % number / number], dim=-1)
+    even = (even + shift).frac().clamp(1e-6, 1 - 1e-6)  # nothing at infinity
+    side = (2 * even - 1).to(flow.get_buffer("moved").dtype)
+    of_q = -side.sign() * (1 - side.abs()).log() if residual == "laplace" else math.sqrt(2) * side.erfinv()
+    of_g: Tensor = flow(math.sqrt(2) * side.erfinv())[0]
+    eps = torch.cat([of_q, of_g])
+    log_q = -_distance(eps, residual)
+    log_mixture = torch.logaddexp(log_q - math.log(MASS[residual]), flow.log_prob(eps)) - math.log(2)
+    return eps, log_q - log_mixture
 
 
 def _distance(eps: Float[Tensor, "*n 2"], residual: str) -> Float[Tensor, "*n"]:

@@ -43,6 +43,10 @@ SIGMA_ACTIVATIONS: Final[dict[str, Callable[[Tensor], Tensor]]] = {
 }
 
 
+SIGMA_FLOOR: Final = 1e-3
+TARGET_SIGMA: Final = 2.0
+
+
 class SequentialStages(FlowMethod):
     """A backbone with a chain of heatmap stages, trained by maximum likelihood.
 
@@ -96,10 +100,10 @@ class SequentialStages(FlowMethod):
         variance_width: int | None = None,
         handover: Literal["logits", "likelihood"] = "logits",
         sigma_activation: Literal["sigmoid", "softplus", "exp"] = "sigmoid",
-        sigma_floor: float = 1e-3,
+        sigma_floor: float = SIGMA_FLOOR,
         residual: Literal["none", "laplace", "gaussian"] = "none",
         decoder: Literal["mu", "mean"] = "mu",
-        target_sigma: float = 2.0,
+        target_sigma: float = TARGET_SIGMA,
         weights: str | None = None,
         num_joints: int = NUM_JOINTS,
     ) -> None:
@@ -117,8 +121,16 @@ class SequentialStages(FlowMethod):
             sigma_floor=sigma_floor,
             target_sigma=target_sigma,
         )
-        if loss != "mle" and (residual != "none" or decoder != "mu"):
-            raise ValueError(f"residual and decoder belong to loss 'mle'; leave them out with loss {loss!r}.")
+        _check_unused(
+            loss,
+            "mle",
+            residual=residual != "none",
+            decoder=decoder != "mu",
+            variance_width=variance_width is not None,
+            sigma_activation=sigma_activation != "sigmoid",
+            sigma_floor=sigma_floor != SIGMA_FLOOR,
+        )
+        _check_unused(loss, "heatmap", target_sigma=target_sigma != TARGET_SIGMA)
         if loss == "heatmap" and handover == "likelihood":
             raise ValueError("maps of the heatmap loss are no log-probabilities; hand over their logits.")
         self.loss_kind = loss
@@ -415,6 +427,13 @@ def _variance_head(channels: int, width: int, num_joints: int) -> nn.Sequential:
 def _check_choice(option: str, given: str, known: tuple[str, ...]) -> None:
     if given not in known:
         raise ValueError(f"{option} must be one of {', '.join(known)}, got {given!r}.")
+
+
+def _check_unused(loss: str, owner: str, **given: bool) -> None:
+    """See that no option that only one loss reads is set with another."""
+    names = [name for name, is_given in given.items() if is_given]
+    if loss != owner and names:
+        raise ValueError(f"{' and '.join(names)} belong to loss {owner!r} alone; leave them out with loss {loss!r}.")
 
 
 def _check_positive(**given: float | None) -> None:

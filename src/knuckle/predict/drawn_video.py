@@ -13,13 +13,19 @@ from jaxtyping import UInt8
 CODES: Final = {".mp4": "mp4v", ".m4v": "mp4v", ".mov": "mp4v", ".mkv": "mp4v", ".avi": "MJPG"}
 """The coding for each suffix, of those that OpenCV's wheels can write everywhere."""
 
+LONGEST_GAP: Final = 10.0
+"""Seconds for which one picture is shown at most: two frames whose times are days apart would fill the disk."""
+
 
 class DrawnVideo:
     """A video file that takes the place of `path` when the block ends well, and vanishes when it does not.
 
     The file has a constant rate. A picture fills every slot from its own time to that of the next one, so
     sources with a variable rate, and cameras, play at the right speed. Where two pictures share a slot the later one is
-    left out.
+    left out. A gap longer than `LONGEST_GAP` is shortened to that, and what follows comes earlier.
+
+    Attributes:
+        shortened: how many gaps were.
 
     Args:
         path: the file; its suffix says the coding.
@@ -38,7 +44,9 @@ class DrawnVideo:
         self._part = path.with_name(f".{path.stem}.part{path.suffix}")
         self._writer: cv2.VideoWriter | None = None
         self._size_wh = (0, 0)
+        self.shortened = 0
         self._start = 0.0
+        self._before = 0.0
         self._slots = 0
         self._latest: UInt8[np.ndarray, "h w 3"] | None = None
 
@@ -54,11 +62,15 @@ class DrawnVideo:
         """
         size_wh = (image.shape[1], image.shape[0])
         if self._writer is None:
-            self._writer, self._size_wh, self._start = self._open(size_wh), size_wh, time
+            self._writer, self._size_wh, self._start, self._before = self._open(size_wh), size_wh, time, time
         if size_wh != self._size_wh:
             raise ValueError(
                 f"{self._path}: a video's frames must have one size, but {self._size_wh} became {size_wh}."
             )
+        gap, self._before = time - self._before, time
+        if gap > LONGEST_GAP:
+            self._start += gap - LONGEST_GAP
+            self.shortened += 1
         slot = round((time - self._start) * self._rate)
         bgr = np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2BGR), dtype=np.uint8)
         if self._latest is not None:

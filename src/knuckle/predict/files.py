@@ -22,7 +22,7 @@ from knuckle.draw import SUFFIXES, draw_hands, write_image
 from knuckle.formats.problems import OnBad
 from knuckle.hands import Hands
 from knuckle.predict.journal import Entry, Journal, Tally
-from knuckle.predict.photos import FULL, Photo, check_boxes
+from knuckle.predict.photos import FULL, Photo, check_boxes, check_name
 
 if TYPE_CHECKING:
     from knuckle.predict.predictor import Predictor
@@ -169,7 +169,7 @@ def _photos(images: Sequence[Path], task: Task, skip: Callable[[Path, str], None
     boxes = task.boxes
     for image in images:
         try:
-            _check_name(image)
+            check_name(image)
             photo = Photo(str(image), read_image(image), boxes if boxes is None else FULL)
             if boxes is not None and not isinstance(boxes, str):
                 photo = photo._replace(boxes=check_boxes(boxes[image], photo.size_wh, str(image)))
@@ -179,14 +179,6 @@ def _photos(images: Sequence[Path], task: Task, skip: Callable[[Path, str], None
             skip(image, str(error))
         else:
             yield photo
-
-
-def _check_name(image: Path) -> None:
-    try:
-        str(image).encode()
-    except UnicodeEncodeError:
-        shown = str(image).encode(errors="backslashreplace").decode()
-        raise ValueError(f"{shown} has a name that no output file can hold, as it is not UTF-8; rename it.") from None
 
 
 def name_from(root: Path, image: Path) -> str:

@@ -70,7 +70,9 @@ def follow(
     """The hands of every frame, one frame at a time, in constant memory.
 
     A frame's hands are searched in the boxes around the keypoints of the frame before. The detector is asked at
-    the first frame, when a hand is missing, and now and then while there is room for more hands.
+    the first frame, when a hand is missing, and now and then while there is room for more hands. Where the frame before
+    is longer ago than the rule's patience the detector is asked first, and hands keep their numbers where they overlap
+    those boxes.
 
     Args:
         finder: a `Predictor`.
@@ -114,14 +116,17 @@ def _seen(
     began: float | None = None
     for frame in frames:
         began = frame.time if began is None else began
-        tracks = tracks.since(frame.time - rule.patience)
+        earliest = frame.time - rule.patience
+        tracks = tracks.since(earliest)
         candidates: Boxes | None = None
         if first is not None and frame.time - began <= rule.patience:
             candidates = first  # until a hand is seen there: the first frame may be blurred
         elif search is not None and needs_detector(tracks, frame.time, last_look, rule):
             candidates, last_look = search(frame), frame.time
-        hands = _look(finder, frame, tracks, candidates, name)
-        tracks, rows, numbers = advance(tracks, hands, frame.time, rule)
+        # After a long gap the detector knows better where hands are; the boxes only say which is which.
+        searched = candidates is None or bool((tracks.seen >= earliest).all())
+        hands = _look(finder, frame, tracks.box if searched else tracks.box[:0], candidates, name)
+        tracks, rows, numbers = advance(tracks, hands, frame.time, rule, searched=searched)
         hands, smoothed = hands[rows], None
         first = None if len(hands) else first
         if smoothing is not None:
@@ -133,15 +138,15 @@ def _seen(
 def _look(
     finder: Finder,
     frame: Frame,
-    tracks: Tracks,
+    boxes: Float32[np.ndarray, "t 4"],
     candidates: Boxes | None,
     name: str,
 ) -> Hands:
     """The keypoints in the boxes of the tracks, then in those of the candidates."""
     image = frame_name(name, frame.number)
     photos: list[Photo] = []
-    if len(tracks.box):
-        photos.append(Photo(image, frame.image, tracks.box))
+    if len(boxes):
+        photos.append(Photo(image, frame.image, boxes))
     if isinstance(candidates, str):
         photos.append(Photo(image, frame.image, FULL))
     elif isinstance(candidates, Detections):

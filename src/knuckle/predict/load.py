@@ -28,7 +28,7 @@ RUN_WEIGHTS: Final = ("best.safetensors", "last.safetensors")
 MMPOSE_SUFFIXES: Final = (".pth", ".pt")
 
 _GRAPHS: Final[dict[str, EngineName]] = {".onnx": "onnxruntime", ".xml": "openvino"}
-"""Suffixes of exported files, and what runs them."""
+"""Suffixes of exported files, and what runs them; capital letters count as small ones."""
 
 _LOADABLE = (
     "'light' or 'light_rendered', a run folder of knuckle train, a .safetensors, .onnx or .xml file of "
@@ -77,7 +77,7 @@ def load(
     if threads is not None and threads < 1:
         raise ValueError(f"threads must be at least 1, got {threads}; leave it out for one a core.")
     path, runs = _choose(name, engine)
-    if preset is not None and path.suffix not in MMPOSE_SUFFIXES:
+    if preset is not None and path.suffix.lower() not in MMPOSE_SUFFIXES:
         raise ValueError(f"preset={preset!r} is for MMPose's .pth checkpoints; {path} carries its own settings.")
     if threads is not None and runs == "torch":
         raise ValueError(
@@ -131,7 +131,7 @@ def _choose(name: str | PathLike[str], engine: EngineName | None) -> tuple[Path,
 
 def engine_of(path: Path) -> EngineName:
     """What runs a path: what its suffix says of a file, else PyTorch."""
-    return _GRAPHS.get(path.suffix, "torch") if path.is_file() else "torch"
+    return _GRAPHS.get(path.suffix.lower(), "torch") if path.is_file() else "torch"
 
 
 def _load_graph(path: Path, runs: EngineName, device: str | None, threads: int | None) -> GraphModel:
@@ -175,9 +175,9 @@ def weights_file(name: str | PathLike[str], wanted: str = _TRAINED) -> Path:
         return found[0]
     if not path.exists():
         raise ValueError(f"there is no model {path}; give {wanted}.")
-    if path.suffix in _GRAPHS:
+    if path.suffix.lower() in _GRAPHS:
         raise ValueError(f"{path} is an exported file, which holds no weights to go on with; give {wanted}.")
-    if path.suffix not in (".safetensors", *MMPOSE_SUFFIXES):
+    if path.suffix.lower() not in (".safetensors", *MMPOSE_SUFFIXES):
         raise ValueError(f"{path} is not a model that can be loaded; give {wanted}.")
     return path
 
@@ -188,7 +188,7 @@ def read_model(weights: Path, preset: Preset | None = None) -> StoredModel:
     Raises:
         ValueError: the file is damaged or of another kind.
     """
-    if weights.suffix in MMPOSE_SUFFIXES:
+    if weights.suffix.lower() in MMPOSE_SUFFIXES:
         from knuckle.methods.mmpose import load_mmpose
 
         imported, spec = load_mmpose(weights, preset)

@@ -119,8 +119,12 @@ def _connect(ray: Any, address: str) -> None:
         if colon:  # Ray itself tries for minutes
             socket.create_connection((host, int(port)), timeout=ANSWERS_WITHIN).close()
         ray.init(address=address, log_to_driver=False, logging_level="ERROR", **quiet)
-    except (OSError, ValueError) as error:
-        said = " ".join(str(error).split())
+    except Exception as error:  # of a node that does not start in time, Ray raises this very type
+        said = " ".join(str(error).split()).rstrip(".")
+        if address == LOCAL:
+            raise ValueError(
+                f"Ray could not be started on this machine ({said}); try again when it is less busy, or without --ray."
+            ) from error
         raise ValueError(f"no Ray cluster answers at {address!r} ({said}); start one, or give --ray local.") from error
 
 

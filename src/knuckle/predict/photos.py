@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 import numpy as np
@@ -105,6 +106,25 @@ def check_boxes(boxes: ArrayLike, size_wh: tuple[int, int], where: str) -> Float
     return array
 
 
+def check_name(image: Path) -> None:
+    """Refuse a photo by whose name no output could find it again.
+
+    Raises:
+        ValueError: the name is not UTF-8, which Linux allows.
+    """
+    try:
+        str(image).encode()
+    except UnicodeEncodeError:
+        raise ValueError(
+            f"{printable(image)} has a name that no output file can hold, as it is not UTF-8; rename it."
+        ) from None
+
+
+def printable(image: Path) -> str:
+    """A photo's path, with escapes for bytes that are no text."""
+    return str(image).encode(errors="backslashreplace").decode()
+
+
 def _boxes_by_image(boxes: Any, count: int, several: bool) -> Sequence[Any]:
     if boxes is None:
         return [None] * count
@@ -122,17 +142,25 @@ def _boxes_by_image(boxes: Any, count: int, several: bool) -> Sequence[Any]:
 
 def _pixels(image: ImageLike, name: str) -> UInt8[np.ndarray, "h w 3"]:
     array = np.asarray(image)
-    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or array.size == 0:
+    mode = _mode(image)  # those of YCbCr, HSV and LAB have the shape of RGB
+    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or array.size == 0 or mode not in ("", "RGB"):
+        kind = f"{type(image).__name__} in mode {mode}" if mode else type(image).__name__
         raise ValueError(
             f"{name} must be a path or RGB pixels of dtype uint8 and shape (h, w, 3), "
-            f"got {type(image).__name__} with dtype {array.dtype} and shape {array.shape}{_advice(image, array)}."
+            f"got {kind} with dtype {array.dtype} and shape {array.shape}{_advice(image, array)}."
         )
     return array
 
 
+def _mode(image: ImageLike) -> str:
+    """What a PIL image calls its kind of pixels; "" of anything else."""
+    mode = getattr(image, "mode", "")
+    return mode if isinstance(mode, str) else ""
+
+
 def _advice(image: ImageLike, array: NDArray[Any]) -> str:
     """What would make an image of what was given, as the end of a sentence."""
-    if isinstance(getattr(image, "mode", None), str):  # a PIL image
+    if _mode(image):
         return '; give image.convert("RGB")'
     if array.dtype != np.uint8 and np.issubdtype(array.dtype, np.number) and array.ndim == 3 and array.shape[2] == 3:
         return "; bring its numbers to 0..255 and give image.astype(np.uint8)"

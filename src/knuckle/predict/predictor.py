@@ -12,8 +12,9 @@ import numpy as np
 from jaxtyping import Float32, Float64, UInt8
 from numpy.typing import ArrayLike, NDArray
 
-from knuckle.geometry import Crop, CropRule, frame_box
+from knuckle.geometry import SHRINK_BY_AREA_FROM, Crop, CropRule, frame_box, mirror_boxes, mirror_image
 from knuckle.hands import ENOUGH_POINTS, Hands, keypoint_extent
+from knuckle.metrics.matching import box_iou
 from knuckle.predict.detector import SAME_HAND, Detections, Detector, detect_in, suppress
 from knuckle.predict.engine import Engine
 from knuckle.predict.judgement import LEAST_SCORE
@@ -67,7 +68,8 @@ class Predictor:
         network: an engine, such as a loaded ONNX file; or a method, which PyTorch runs on `device`.
         rule: how it wants its crops.
         calibration: what makes its uncertainty true; None for a model that was not calibrated.
-        flip_test: average over each crop and its mirror image.
+        flip_test: average over each crop and its mirror image; the detector, too, looks at each image and its mirror
+            image.
         device: where a method runs; an engine has its place.
         batch_size: crops a forward pass.
         detector: finds the hands of images that come without boxes, see `knuckle.predict.detector`.
@@ -153,10 +155,15 @@ class Predictor:
         self, photo: Photo, crops: Sequence[Crop]
     ) -> tuple[Float64[np.ndarray, "m 3 3"], UInt8[np.ndarray, "m S S 3"]]:
         size = self.rule.size
-        return (
-            np.array([crop.image_to_crop for crop in crops]).reshape(-1, 3, 3),
-            np.array([self.rule.cut(photo.image, crop) for crop in crops], dtype=np.uint8).reshape(-1, size, size, 3),
-        )
+        pixels = np.array([self.rule.cut(photo.image, crop) for crop in crops], np.uint8).reshape(-1, size, size, 3)
+        shrunk = [row for row, crop in enumerate(crops) if crop.zoom * SHRINK_BY_AREA_FROM <= 1]
+        if self.flip_test and shrunk and self.rule.alignment == "center":  # as `CropRule.cut` says
+            # The blocks of pixels that are averaged begin at the left edge, so the mirrored photo would have others.
+            mirrored = mirror_image(photo.image)
+            for row in shrunk:
+                again = mirror_image(self.rule.cut(mirrored, _mirrored(crops[row], photo.size_wh[0])))
+                pixels[row] = (pixels[row].astype(np.uint16) + again + 1) // 2
+        return np.array([crop.image_to_crop for crop in crops]).reshape(-1, 3, 3), pixels
 
     def _first_look(
         self, photo: Photo, found: Detections
@@ -176,13 +183,18 @@ class Predictor:
         return boxes[once], score[order][once]
 
     def _detect(self, photo: Photo) -> Detections:
-        """What the detector finds on a photo."""
+        """What the detector finds on a photo, and with the flip test on its mirror image, too."""
         if self.detector is None:
             raise ValueError(
                 f"{photo.name or 'an image'} came without boxes, and this predictor has no hand detector: give it one, "
                 'or boxes tight around each hand\'s keypoints, or boxes="full" where each image shows one hand.'
             )
-        return detect_in(photo.image, self.detector, photo.name or "an image")
+        where = photo.name or "an image"
+        found = detect_in(photo.image, self.detector, where)
+        if not self.flip_test:
+            return found
+        mirrored = detect_in(mirror_image(photo.image), self.detector, f"{where}, mirrored")
+        return _joined(found, mirrored._replace(box=mirror_boxes(mirrored.box, photo.size_wh[0])))
 
     def _find(self, group: Sequence[_Cut]) -> Iterator[Found]:
         """The hands of a group of photos, whose crops go through the network together."""
@@ -241,6 +253,44 @@ def _hands(cut: _Cut, columns: dict[str, Any]) -> Hands:
         size=np.tile(cut.size_wh, (len(cut.boxes), 1)),
         **columns | ({} if cut.score is None else {"score": cut.score}),
     )
+
+
+def _mirrored(crop: Crop, width: int) -> Crop:
+    """The crop of the mirrored image, `width` pixels wide, that shows the mirror image of what the crop shows."""
+    image, pixels = (np.array([[-1.0, 0, side - 1], [0, 1, 0], [0, 0, 1]]) for side in (width, crop.size_wh[0]))
+    return Crop(pixels @ crop.image_to_crop @ image, crop.size_wh)
+
+
+def _joined(found: Detections, mirrored: Detections) -> Detections:
+    """The hands that a detector found on a photo or on its mirror image, the surest first.
+
+    Box and score of a hand that was found on both are the mean of the two: to keep the surer one would let rounding
+    decide which. Every box has one twin at most, so that two hands close together stay two. Exchanging the arguments
+    changes nothing, which makes what is found on the mirrored photo the mirror image of what is found on the photo.
+
+    Args:
+        found: on the photo.
+        mirrored: on its mirror image, with boxes in the photo's pixels.
+    """
+    rows, columns = _twins(box_iou(found.box, mirrored.box))
+    box, score = (
+        np.concatenate([(own[rows] + other[columns]) / 2, np.delete(own, rows, 0), np.delete(other, columns, 0)])
+        for own, other in ((found.box, mirrored.box), (found.score, mirrored.score))
+    )
+    order = np.argsort(-score, kind="stable")
+    return found._replace(box=box[order], score=score[order])
+
+
+def _twins(overlap: Float64[np.ndarray, "a b"]) -> tuple[list[int], list[int]]:
+    """Rows and columns of what is one hand, the pair that overlaps most first; none is in two pairs."""
+    left = np.where(overlap > SAME_HAND, overlap, 0.0)
+    rows, columns = [], []
+    while left.any():
+        row, column = divmod(int(left.argmax()), left.shape[1])
+        rows.append(row)
+        columns.append(column)
+        left[row] = left[:, column] = 0.0
+    return rows, columns
 
 
 def _tightened(box: Float32[np.ndarray, "m 4"], xy: Float32[np.ndarray, "m 21 2"]) -> Float32[np.ndarray, "m 4"]:

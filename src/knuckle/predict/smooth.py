@@ -14,7 +14,9 @@ the model states for it (Kalman, 1960; the update of P in Joseph's form, which s
 
 The first measurement starts it: x = (z, 0), P = diag(R, s^2 I2). A joint that is not measured is only moved on, so
 frames may be missing and come at any time. q, s, and R where the model states none scale with the hand: they are
-given in sides, where a side is the longer side of the extent of the hand's keypoints in that frame.
+given in sides, where a side is the longer side of the extent of the hand's keypoints in that frame. After a long gap
+the velocity says nothing of where the hand went, and one made of the jump would throw the next frames off: the filter
+starts again.
 
 The filter uses no later frame, so it works live; at a constant velocity it has no lag.
 """
@@ -50,6 +52,7 @@ class SmoothRule:
             sides a second within 0.2 s is at most a twentieth of its side ahead; 1.0 means 2.3 times less and 0.025.
         noise: standard deviation of a measurement along each axis in sides, where the model states no covariance.
         first_speed: standard deviation s of the unknown first velocity along each axis, in sides a second.
+        longest_gap: seconds since a hand was last seen after which its filter starts again.
 
     Raises:
         ValueError: a number is not positive.
@@ -58,9 +61,10 @@ class SmoothRule:
     agility: float = 0.5
     noise: float = 0.02
     first_speed: float = 2.0
+    longest_gap: float = 0.5
 
     def __post_init__(self) -> None:
-        if min(self.agility, self.noise, self.first_speed) <= 0:
+        if min(self.agility, self.noise, self.first_speed, self.longest_gap) <= 0:
             raise ValueError(f"smoothing needs positive numbers, got {self}.")
 
 
@@ -150,6 +154,8 @@ def smooth(
         if not np.isfinite(side) or side == 0:
             continue
         before = after.get(number, State.unknown(time))
+        if time - before.time > rule.longest_gap:
+            before = State.unknown(time)
         moved = predict(before, time, (rule.agility * side) ** 2)
         noise = _noise(None if hands.covariance is None else hands.covariance[row], side, rule)
         state = update(moved, xy[row], noise, rule.first_speed * side)

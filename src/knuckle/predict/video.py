@@ -14,6 +14,8 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
+from knuckle.data.images import MAX_PIXELS
+
 VIDEO_SUFFIXES: Final = frozenset(
     (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".3gp", ".ogv", ".mts", ".m2ts")
 )
@@ -60,12 +62,16 @@ class Video:
         announced: how many frames the file says it has, or None where it does not say.
         frames_read: how many were read so far.
         end: time in seconds at which the latest of them ends.
+
+    Raises:
+        ValueError: its frames have more than `MAX_PIXELS`, as a photo may not have either.
     """
 
     def __init__(self, name: str, capture: cv2.VideoCapture, *, live: bool) -> None:
         self.name = name
         self.is_live = live
         self.size_wh = (int(capture.get(cv2.CAP_PROP_FRAME_WIDTH)), int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT)))
+        _refuse_large(name, self.size_wh)
         rate = capture.get(cv2.CAP_PROP_FPS)
         says_rate = _PLAUSIBLE_RATES[0] <= rate <= _PLAUSIBLE_RATES[1]
         self.rate = rate if says_rate else USUAL_RATE
@@ -79,7 +85,7 @@ class Video:
         """The frames in order.
 
         Raises:
-            ValueError: not one frame can be read.
+            ValueError: not one frame can be read, or one has more than `MAX_PIXELS`.
         """
         clock = _clock_of_camera() if self.is_live else self._time_in_container
         before = -np.inf
@@ -87,6 +93,8 @@ class Video:
             is_read, bgr = self._capture.read()
             if not is_read:
                 break
+            # OpenCV 5 scales frames of another size to that of the first; 4 gives them as they are.
+            _refuse_large(self.name, (bgr.shape[1], bgr.shape[0]))
             self.frames_read += 1
             now = clock()
             if now <= before:  # streams without timestamps say 0 every time
@@ -119,7 +127,8 @@ def open_video(path: Path) -> Iterator[Video]:
     """A video file, closed at the end of the block. Rotation that its container asks for is applied.
 
     Raises:
-        ValueError: there is no such file, or it is no video that can be decoded.
+        ValueError: there is no such file, it is no video that can be decoded, or its frames are larger than photos
+            may be; that is told before any is decoded.
     """
     if not path.is_file():
         raise ValueError(f"there is no video {path}.")
@@ -159,6 +168,15 @@ def _opened(open_it: Callable[[], cv2.VideoCapture]) -> Iterator[cv2.VideoCaptur
         yield capture
     finally:
         capture.release()
+
+
+def _refuse_large(name: str, size_wh: tuple[int, int]) -> None:
+    width, height = size_wh
+    if width * height > MAX_PIXELS:
+        raise ValueError(
+            f"{name} has frames of {width} x {height} pixels, more than {MAX_PIXELS // 10**6} million; "
+            "save a smaller copy."
+        )
 
 
 def _clock_of_camera() -> Callable[[], float]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from numpy.typing import ArrayLike
 
 from knuckle.draw import draw_hands
-from knuckle.predict.drawn_video import DrawnVideo
+from knuckle.predict.drawn_video import LONGEST_GAP, DrawnVideo
 from knuckle.predict.files import name_from
 from knuckle.predict.follow import Seen, follow, frame_name
 from knuckle.predict.journal import Entry, Journal
@@ -36,6 +36,7 @@ class VideoTally:
         frames: that were looked at.
         with_hands: those among them that show a hand.
         tracks: hands that were followed, each from its first frame to its loss.
+        at_once: the most hands in one frame.
         searches: frames in which the detector, or the whole frame in its place, was looked at.
         time: of the latest frame, in seconds.
         last_hand: time of the latest frame with a hand, or None.
@@ -45,6 +46,7 @@ class VideoTally:
     frames: int = 0
     with_hands: int = 0
     tracks: int = 0
+    at_once: int = 0
     searches: int = 0
     time: float = 0.0
     last_hand: float | None = None
@@ -58,6 +60,7 @@ class VideoTally:
         if len(seen.hands):
             self.with_hands += 1
             self.last_hand = self.time
+            self.at_once = max(self.at_once, len(seen.hands))
             self.tracks = max(self.tracks, int(seen.track.max()))
 
 
@@ -94,7 +97,8 @@ def predict_video(
         progress: called after every frame with the number of frames done.
 
     Returns:
-        What was met, and one sentence for each thing that the output cannot hold and for a damaged file.
+        What was met, and one sentence for each thing that the output cannot hold, for gaps that the drawing shortens,
+        and for a damaged file.
 
     Raises:
         ValueError: there is nothing to start from, a box does not lie on the first frame, or something cannot be
@@ -134,6 +138,11 @@ def predict_video(
                 raise
             tally.interrupted = True
     lost = [] if output is None else output.finish()
+    if drawn is not None and drawn.shortened:
+        lost.append(
+            f"{drawing} is shorter than {video.name}: gaps of more than {LONGEST_GAP:.0f} s between frames, of which "
+            f"there are {drawn.shortened:,}, are shown as {LONGEST_GAP:.0f} s; times in tables are right."
+        )
     ended_itself = seconds is None and not tally.interrupted
     return tally, lost + ([video.shortfall()] if ended_itself and video.shortfall() else [])
 

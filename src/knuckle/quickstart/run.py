@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import cv2
 import numpy as np
+from jaxtyping import UInt8
 
 from knuckle.data.images import read_image
 from knuckle.draw import contact_sheet, draw_hands, hand_tile, write_image
@@ -24,7 +25,7 @@ from knuckle.evaluate.mean_pose import in_boxes, mean_pose
 from knuckle.formats import read
 from knuckle.hands import Hands
 from knuckle.metrics import nme, pck
-from knuckle.predict import load
+from knuckle.predict import Predictor, load
 from knuckle.quickstart.page import Page, write_page
 from knuckle.render import render
 from knuckle.render.folder import render_folder
@@ -128,7 +129,7 @@ def quickstart(
     write_image(out / "fresh.png", fresh_sheet(fresh_images, fresh_truth, fresh_found))
     drawn = [out / "photos" / f"{number}.png" for number in range(len(pictures))]
     for picture, file in zip(pictures, drawn, strict=True):
-        write_image(file, shrunk(draw_hands(picture, model.predict(picture, boxes="full"))))
+        write_image(file, shrunk(draw_hands(picture, hands_in(picture, model))))
     page = Page(
         title="knuckle: a first model",
         summary=summary(report, len(learnt), chance, settings.size, time.perf_counter() - began),
@@ -142,6 +143,12 @@ def quickstart(
         ],
     )
     return write_page(page, out / "index.html")
+
+
+def hands_in(picture: UInt8[np.ndarray, "H W 3"], model: Predictor) -> Hands:
+    """The hands that the detector finds in a photo, or else one that may fill it."""
+    found = model.predict(picture)
+    return found if len(found) else model.predict(picture, boxes="full")
 
 
 def recipe(labels: Path, settings: Settings) -> Recipe:

@@ -20,6 +20,7 @@ from jaxtyping import Float32, UInt8
 
 from knuckle.formats.image_header import IMAGE_SUFFIXES, header_size_wh
 from knuckle.render.grain import normal_noise
+from knuckle.render.ranges import check_numbers, check_ranges
 
 Canvas = UInt8[np.ndarray, "s s 3"]
 
@@ -40,6 +41,9 @@ class Procedural:
         pattern: probability of stripes, squares or waves.
         grain: standard deviation of brightness that noise adds, from a plain wall to foliage, in levels of 255.
         blur: largest standard deviation of the blur, in 1/256 of the picture's side.
+
+    Raises:
+        ValueError: a range, share or probability cannot be one; names the field.
     """
 
     shapes: tuple[int, int] = (0, 14)
@@ -47,6 +51,11 @@ class Procedural:
     pattern: float = 0.4
     grain: tuple[float, float] = (2.0, 45.0)
     blur: float = 9.0
+
+    def __post_init__(self) -> None:
+        check_ranges(self, "shapes", "grain", least=0)
+        check_numbers(self, "skin_colored", "pattern", most=1.0)
+        check_numbers(self, "blur")
 
     def draw(self, size: int, rng: np.random.Generator) -> Canvas:
         """One background, (size, size, 3) sRGB."""
@@ -75,10 +84,16 @@ class Photos:
     Attributes:
         folder: every JPEG, PNG, BMP and WebP file below it is used.
         zoom: smallest and largest part of a photo's shorter side that is shown.
+
+    Raises:
+        ValueError: a range, share or probability cannot be one; names the field.
     """
 
     folder: Path
     zoom: tuple[float, float] = (0.25, 1.0)
+
+    def __post_init__(self) -> None:
+        check_ranges(self, "zoom", above=0.0, most=1.0)
 
     @cached_property
     def files(self) -> tuple[Path, ...]:
@@ -87,7 +102,9 @@ class Photos:
         Raises:
             ValueError: there are none.
         """
-        found = sorted(path for path in self.folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+        found = sorted(
+            path for path in self.folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
+        )
         if not found:
             raise ValueError(f"{self.folder} holds no photo for backgrounds ({', '.join(IMAGE_SUFFIXES)}).")
         return tuple(found)
@@ -121,11 +138,16 @@ class Photos:
 
 def _read(path: Path, wanted: float) -> UInt8[np.ndarray, "h w 3"]:
     """A photo as BGR, decoded at a half, a quarter or an eighth where that leaves enough pixels."""
+    try:
+        data = np.frombuffer(path.read_bytes(), dtype=np.uint8)
+    except OSError as error:
+        said = error.strerror or error
+        raise ValueError(f"{path} cannot be read ({said}); take it out of the folder of backgrounds.") from error
     spare = min(header_size_wh(path)) / wanted
     reduced = {8: cv2.IMREAD_REDUCED_COLOR_8, 4: cv2.IMREAD_REDUCED_COLOR_4, 2: cv2.IMREAD_REDUCED_COLOR_2}
     flag = next((flag for factor, flag in reduced.items() if spare >= factor), cv2.IMREAD_COLOR)
     try:
-        photo = cv2.imdecode(np.frombuffer(path.read_bytes(), dtype=np.uint8), flag)
+        photo = cv2.imdecode(data, flag)
     except cv2.error:
         photo = None
     if photo is None:

@@ -19,9 +19,9 @@ from jaxtyping import Bool, Float64
 from torch import Tensor
 
 from knuckle.render.camera import NEAREST_DEPTH, Placement, View
+from knuckle.render.ranges import Range, check_numbers, check_ranges, check_weights
 from knuckle.render.solids import Solid, distance, hides
 
-Range = tuple[float, float]
 Vector = Float64[np.ndarray, " 3"]
 Matrix = Float64[np.ndarray, "3 3"]
 
@@ -59,6 +59,9 @@ class Companions:
         pressed: mm by which flesh gives way where hands touch.
         turn: degrees by which the fingers' directions differ, as a standard deviation.
         tilt: likewise, around any axis.
+
+    Raises:
+        ValueError: a range, share or probability cannot be one; names the field.
     """
 
     probability: float = 0.2
@@ -72,6 +75,12 @@ class Companions:
     pressed: Range = (0.0, 3.0)
     turn: float = 45.0
     tilt: float = 25.0
+
+    def __post_init__(self) -> None:
+        check_numbers(self, "probability", "other_person", "touching", most=1.0)
+        check_weights(self, "beside", "before", "behind", "clasped")
+        check_ranges(self, "gap", "pressed", least=0.0)
+        check_numbers(self, "turn", "tilt")
 
 
 class Frame(NamedTuple):

@@ -1,7 +1,7 @@
 """What varies from picture to picture: named ranges in one frozen configuration, each with its unit.
 
-None switches a factor off and leaves all the others as they were in pictures of one hand. Whole scenes of several hands
-become other ones.
+None switches a factor off; in pictures of one hand the numbers of all the others stay as they were. Whole scenes of
+several hands become other ones.
 """
 
 from __future__ import annotations
@@ -13,10 +13,9 @@ from knuckle.render.companions import Companions
 from knuckle.render.jewelry import Jewelry
 from knuckle.render.occluders import OccluderRanges
 from knuckle.render.poses import PoseMix
+from knuckle.render.ranges import Range, check_numbers, check_ranges, check_weights
 from knuckle.render.sensor import SensorRanges
 from knuckle.render.shares import parse_shares
-
-Range = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -31,6 +30,9 @@ class Viewpoints:
         spread: degrees by which a direction leaves the kind's own, as a standard deviation.
         roll: likewise for the turn of the picture, of egocentric and facing views.
         forearm: degrees around the forearm's axis that are left out, where the arm would hide the hand.
+
+    Raises:
+        ValueError: a range, share or probability cannot be one; names the field.
     """
 
     egocentric: float = 0.25
@@ -40,6 +42,11 @@ class Viewpoints:
     spread: float = 25.0
     roll: float = 35.0
     forearm: float = 40.0
+
+    def __post_init__(self) -> None:
+        check_weights(self, "egocentric", "facing", "overhead", "oblique")
+        check_numbers(self, "spread", "roll")
+        check_numbers(self, "forearm", most=150.0)
 
 
 def parse_views(text: str) -> Viewpoints:
@@ -63,11 +70,19 @@ class Lens:
         distance: from the camera to the hand, mm; log-uniform.
         off_axis: largest tangent of the angle between the optical axis and the hand, each way.
         distortion: lambda of the division model, from barrel to none; 0.3 off the axis, -0.25 is 2 %.
+
+    Raises:
+        ValueError: a range, share or probability cannot be one; names the field.
     """
 
     distance: Range = (280.0, 1400.0)
     off_axis: float = 0.3
     distortion: Range = (-0.25, 0.0)
+
+    def __post_init__(self) -> None:
+        check_ranges(self, "distance", above=0.0)
+        check_numbers(self, "off_axis")
+        check_ranges(self, "distortion")
 
 
 @dataclass(frozen=True)
@@ -78,11 +93,18 @@ class Framing:
         fill: longer side of the keypoints' extent over the picture's side.
         truncated: probability of a hand that the frame cuts off.
         beyond: largest part of the extent that is cut off then.
+
+    Raises:
+        ValueError: a range, share or probability cannot be one; names the field.
     """
 
     fill: Range = (0.45, 0.85)
     truncated: float = 0.08
     beyond: float = 0.3
+
+    def __post_init__(self) -> None:
+        check_ranges(self, "fill", above=0.0, most=1.0)
+        check_numbers(self, "truncated", "beyond", most=1.0)
 
 
 @dataclass(frozen=True)
@@ -99,6 +121,9 @@ class Skin:
         creases: of the palm.
         veins: on the back of the hand.
         polish: probability of painted nails.
+
+    Raises:
+        ValueError: a range, share or probability cannot be one; names the field.
     """
 
     tone: Range = (-0.5, 9.5)
@@ -111,6 +136,12 @@ class Skin:
     veins: Range = (0.0, 0.8)
     polish: float = 0.1
 
+    def __post_init__(self) -> None:
+        check_ranges(self, "tone")
+        check_numbers(self, "variation")
+        check_ranges(self, "roughness", "mottling", "redness", "wrinkles", "creases", "veins", least=0.0, most=1.0)
+        check_numbers(self, "polish", most=1.0)
+
 
 @dataclass(frozen=True)
 class Sleeves:
@@ -122,6 +153,9 @@ class Sleeves:
         striped: part of the sleeves with stripes.
         short: part of the other arms with a sleeve on the upper arm; the rest are bare.
         short_distance: from the wrist to the end of such a sleeve, mm; the elbow lies at about 220.
+
+    Raises:
+        ValueError: a range, share or probability cannot be one; names the field.
     """
 
     probability: float = 0.55
@@ -129,6 +163,10 @@ class Sleeves:
     striped: float = 0.3
     short: float = 0.5
     short_distance: Range = (280.0, 420.0)
+
+    def __post_init__(self) -> None:
+        check_numbers(self, "probability", "striped", "short", most=1.0)
+        check_ranges(self, "distance", "short_distance", least=0.0)
 
 
 @dataclass(frozen=True)
@@ -142,6 +180,9 @@ class Lights:
         diffuse: probability that there is no lamp, as under an overcast sky.
         tint: standard deviation of each light's warmth: the log of red, and of what blue lacks.
         contrast: ground light over sky light.
+
+    Raises:
+        ValueError: a range, share or probability cannot be one; names the field.
     """
 
     lamp: Range = (0.6, 2.4)
@@ -150,6 +191,11 @@ class Lights:
     diffuse: float = 0.15
     tint: float = 0.07
     contrast: Range = (0.25, 1.0)
+
+    def __post_init__(self) -> None:
+        check_ranges(self, "lamp", "second", "ambient", "contrast", least=0.0)
+        check_numbers(self, "diffuse", most=1.0)
+        check_numbers(self, "tint")
 
 
 @dataclass(frozen=True)
@@ -169,6 +215,9 @@ class WholeScenes:
         nearest: mm from the camera to the largest hand, at least.
         distractors: fewest and most heads and bare arms beyond the hands.
         skin_colored: part of them in the colours of skin.
+
+    Raises:
+        ValueError: a range, share or probability cannot be one; names the field.
     """
 
     hands: tuple[float, ...] = (0.12, 0.33, 0.31, 0.14, 0.10)
@@ -182,6 +231,14 @@ class WholeScenes:
     nearest: float = 230.0
     distractors: tuple[int, int] = (0, 3)
     skin_colored: float = 0.7
+
+    def __post_init__(self) -> None:
+        check_weights(self, "hands")
+        check_ranges(self, "fill", "smaller", above=0.0, most=1.0)
+        check_numbers(self, "other_person", "together", "truncated", "beyond", "skin_colored", most=1.0)
+        check_ranges(self, "angle", above=0.0, most=170.0)
+        check_numbers(self, "nearest", least=1.0)
+        check_ranges(self, "distractors", least=0)
 
 
 @dataclass(frozen=True)
@@ -205,6 +262,9 @@ class SceneConfig:
         companions: None: no second hand.
         sensor: None: linear light to sRGB, no noise, no blur, no JPEG.
         whole: what whole scenes hold; nothing for pictures of one hand.
+
+    Raises:
+        ValueError: a range, share or probability cannot be one; names the field.
     """
 
     poses: PoseMix = field(default_factory=PoseMix)
@@ -222,3 +282,8 @@ class SceneConfig:
     companions: Companions | None = field(default_factory=Companions)
     sensor: SensorRanges | None = field(default_factory=SensorRanges)
     whole: WholeScenes = field(default_factory=WholeScenes)
+
+    def __post_init__(self) -> None:
+        check_numbers(self, "left_hands", most=1.0)
+        if self.shape is not None:
+            check_numbers(self, "shape")

@@ -16,13 +16,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from importlib import resources
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
+from threading import Thread
 from typing import Any, Final
 
 import cv2
@@ -158,7 +160,7 @@ def _render(job: _Job, count: int, workers: int, progress: Callable[[int], None]
         kind = {"pictures": "whole scenes" if job.whole else "single hands"}
         _begin(out, kind | settings(job.seed, job.size, job.config))
         _no_fewer(out, count)
-        missing = [index for index, name in enumerate(names) if not (out / name).is_file()]
+        missing = [index for index, name in enumerate(names) if not _is_there(out / name)]
         kept = sorted(set(range(count)) - set(missing))
         parts = _known(out, kept)
         unknown = sorted(set(kept).difference(_without_hands(out, names), *(part.index.tolist() for part in parts)))
@@ -207,17 +209,26 @@ def _each(work: Callable[[Sequence[int]], Labels], batches: Sequence[Sequence[in
         yield from map(work, batches)
         return
     # Forked processes would share locks that threads of this one may hold.
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_one_thread)
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_start_worker)
     try:
         yield from pool.map(work, batches)
     finally:  # what is under way ends, what is not begun yet is dropped
         pool.shutdown(cancel_futures=True)
 
 
-def _one_thread() -> None:
-    """One core for each process: threads of several would wait for one another."""
+def _start_worker() -> None:
+    """One core for each process, as threads of several would wait for one another; and none outlives its parent."""
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
+    Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A parent that is killed tells its processes nothing: they would wait for work for ever."""
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def is_finished(out: Path) -> bool:
@@ -238,6 +249,8 @@ def settings(seed: int, size: int, config: SceneConfig) -> dict[str, Any]:
         "size": size,
         "config": asdict(config),
     }
+    if config.poses.fingers == 0:
+        del given["config"]["poses"]["fingers"]  # without such poses, pictures are those of versions that had none
     if isinstance(config.backgrounds, Photos):
         given["photos"] = config.backgrounds.digest
         del given["config"]["backgrounds"]["folder"]  # photos may lie elsewhere than they did
@@ -263,8 +276,6 @@ def _begin(out: Path, settings: dict[str, Any]) -> None:
             before = json.loads(file.read_text())
         except ValueError as error:
             raise ValueError(f"{file} is damaged; delete {out} to render it anew.") from error
-        if isinstance(before, dict) and "photos" in before:
-            before["config"]["backgrounds"].pop("folder", None)  # older versions wrote it
         name, old, new = _first_difference(before, settings)
         if not name:
             return
@@ -334,6 +345,11 @@ def _without_hands(out: Path, names: Sequence[str]) -> set[int]:
     file = out / "pictures.csv"
     empty = {line[:-2] for line in file.read_text().splitlines() if line.endswith(",0")} if file.is_file() else set()
     return {number for number, name in enumerate(names) if name in empty}
+
+
+def _is_there(path: Path) -> bool:
+    """Whether there is a picture; a file that a power cut left empty is none."""
+    return path.is_file() and path.stat().st_size > 0
 
 
 def _read(path: Path) -> UInt8[np.ndarray, "h w 3"]:

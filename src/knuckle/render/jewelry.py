@@ -18,9 +18,9 @@ from jaxtyping import Bool, Float32, Int64
 from torch import Tensor
 
 from knuckle.render.light import dot, shine
+from knuckle.render.ranges import Range, check_numbers, check_ranges, check_weights
 from knuckle.render.skin import SkinMap
 
-Range = tuple[float, float]
 Color = tuple[float, float, float]
 
 METALS: Final[tuple[Color, ...]] = (
@@ -62,6 +62,9 @@ class Jewelry:
         square: part of the watches with a square case.
         inside: part of the watches worn on the palm's side.
         metal: part of the straps and bracelets that are metal; the others are cloth, leather or rubber.
+
+    Raises:
+        ValueError: a range, share or probability cannot be one; names the field.
     """
 
     ring: float = 0.15
@@ -76,6 +79,11 @@ class Jewelry:
     square: float = 0.35
     inside: float = 0.08
     metal: float = 0.45
+
+    def __post_init__(self) -> None:
+        check_numbers(self, "ring", "wrist", "watch", "square", "inside", "metal", most=1.0)
+        check_weights(self, "fingers")
+        check_ranges(self, "ring_width", "bracelet_width", "strap_width", "place", "case", above=0.0)
 
 
 @dataclass(frozen=True)

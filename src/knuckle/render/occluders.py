@@ -12,8 +12,8 @@ import numpy as np
 from jaxtyping import Float64
 
 from knuckle.render.convex import Shape
+from knuckle.render.ranges import Range, check_numbers, check_ranges, log_uniform
 
-Range = tuple[float, float]
 Vector = Float64[np.ndarray, " 3"]
 
 
@@ -25,11 +25,18 @@ class OccluderRanges:
         held: probability of an object in the grip.
         passing: probability of an object between hand and camera.
         approach: how far a passing object has come from the hand to the camera.
+
+    Raises:
+        ValueError: a range, share or probability cannot be one; names the field.
     """
 
     held: float = 0.15
     passing: float = 0.15
     approach: Range = (0.12, 0.45)
+
+    def __post_init__(self) -> None:
+        check_numbers(self, "held", "passing", most=1.0)
+        check_ranges(self, "approach", least=0.0, most=1.0)
 
 
 class Kind(NamedTuple):
@@ -117,7 +124,7 @@ def draw_occluder(ranges: OccluderRanges, rng: np.random.Generator) -> Occluder 
 def _half_axes(kind: Kind, rng: np.random.Generator) -> Vector:
     lengths: list[float] = []
     for bounds in kind[1:]:
-        drawn = _log_uniform(bounds, rng) if bounds != _ROUND else lengths[-1]
+        drawn = log_uniform(bounds, rng) if bounds != _ROUND else lengths[-1]
         lengths.append(drawn)
     return np.array(lengths)
 
@@ -136,8 +143,3 @@ def _any_rotation(rng: np.random.Generator) -> Float64[np.ndarray, "3 3"]:
     q, r = np.linalg.qr(rng.standard_normal((3, 3)))
     q *= np.sign(np.diag(r))
     return np.asarray(q * np.sign(np.linalg.det(q)))
-
-
-def _log_uniform(bounds: Range, rng: np.random.Generator) -> float:
-    low, high = bounds
-    return float(low * (high / low) ** rng.random())

@@ -1,5 +1,6 @@
-"""Draws hand poses: gestures with noise, between two gestures, free ones and ones whose fingers differ, none of which
-runs through itself.
+"""Draws hand poses, none of which runs through itself.
+
+They are gestures with noise, poses between two gestures, free ones, and gestures of which single fingers differ.
 
 Everything about hand i follows from (seed, i) alone. Each hand has its own generator; a pose that is
 rejected is drawn again from it, while which gesture it is to show stays as drawn, so that rejection
@@ -75,7 +76,7 @@ class PoseMix:
         interpolation: share of poses between two gestures.
         synergy: share of free poses: random amounts of `gestures.SYNERGIES`.
         fingers: share of gestures of which single fingers do something else, as when one is lifted off a table: each
-            with probability `FINGER_DIFFERS` is on its way to the same finger of any other gesture.
+            with probability `FINGER_DIFFERS` is on its way to the same finger of any gesture, at most to its end.
         weights: (25,) probability of each gesture, as in `parse_gestures`; excluded ones count as 0.
         exclude: gestures that never occur: neither as a label nor as the nearest gesture of any pose.
         noise: strength of the joints' noise; 0 gives the bare gestures.

@@ -1,9 +1,10 @@
 """One picture's scene: the numbers drawn for it from the ranges of a `SceneConfig`.
 
 Picture `index` of seed `seed` is always the same picture. Every factor draws from a generator of its own,
-keyed by (seed, index, factor), so that switching one off leaves all the others as they were; only the shape has a
-say in the pose, which must not run through itself on it. The picture of one hand is drawn here, with the hand that may
-stand near it; `whole` draws pictures of whole scenes.
+keyed by (seed, index, factor), so that switching one off leaves the numbers of all the others as they were; only the
+shape has a say in the pose, which must not run through itself on it, and a second hand and a held object go where there
+is room. The picture of one hand is drawn here, with the hand that may stand near it; `whole` draws pictures of whole
+scenes.
 """
 
 from __future__ import annotations
@@ -27,11 +28,11 @@ from knuckle.render.light import Lighting
 from knuckle.render.mesh import NUM_SHAPES
 from knuckle.render.occluders import Occluder, draw_occluder
 from knuckle.render.poses import sample_poses
+from knuckle.render.ranges import log_uniform
 from knuckle.render.sensor import Sensor, draw_sensor
 from knuckle.render.skin import Material, skin_tones
 from knuckle.render.solids import Solid, solids
 
-Range = tuple[float, float]
 Vector = Float64[np.ndarray, " 3"]
 T = TypeVar("T")
 
@@ -299,7 +300,7 @@ def _view(config: SceneConfig, rng: Any) -> View:
     direction, roll = draw_viewpoint(config.viewpoints, rng(Factor.VIEWPOINT))
     return View(
         axes=look_at(direction, roll),
-        distance=_log_uniform(lens.distance, optics) if lens else 600.0,
+        distance=log_uniform(lens.distance, optics) if lens else 600.0,
         off_axis=tuple(optics.uniform(-lens.off_axis, lens.off_axis, 2)) if lens else (0.0, 0.0),
         distortion=float(optics.uniform(*lens.distortion)) if lens else 0.0,
         fill=fill,
@@ -427,8 +428,3 @@ def _albedo(rng: np.random.Generator) -> Vector:
 
 def _unit(vector: Vector) -> Vector:
     return np.asarray(vector / max(float(np.linalg.norm(vector)), 1e-9))
-
-
-def _log_uniform(bounds: Range, rng: np.random.Generator) -> float:
-    low, high = bounds
-    return float(low * (high / low) ** rng.random())

@@ -16,8 +16,7 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from knuckle.render.grain import normal_noise
-
-Range = tuple[float, float]
+from knuckle.render.ranges import Range, check_numbers, check_ranges
 
 MIDDLE_GREY: Final = 0.2
 """Mean linear light that automatic exposure aims for; paper in the sun is 1."""
@@ -33,7 +32,7 @@ class SensorRanges:
     """What a sensor may do to an image; an effect is off where its probability or range is 0.
 
     Raises:
-        ValueError: the noise has no lower end.
+        ValueError: a range, probability or strength cannot be one; names the field.
 
     Attributes:
         exposure: stops by which automatic exposure misses.
@@ -67,6 +66,17 @@ class SensorRanges:
         low, high = self.noise
         if low <= 0 < high:
             raise ValueError(f"noise is drawn log-uniformly: its range must begin above 0, got {low:g} to {high:g}.")
+        check_ranges(self, "exposure", "metering")
+        check_ranges(self, "saturation", "vignette", "noise", least=0.0)
+        check_numbers(self, "white_balance", "contrast")
+        check_numbers(self, "grey", most=1.0)
+        for name in ("defocus", "motion", "jpeg"):
+            probability, (least, greatest) = getattr(self, name)
+            if not (0 <= probability <= 1 and 0 <= least <= greatest):
+                raise ValueError(
+                    f"{name} of SensorRanges must be a probability and two numbers that ascend from 0, but is "
+                    f"{getattr(self, name)}."
+                )
 
 
 @dataclass(frozen=True)

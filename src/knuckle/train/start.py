@@ -68,6 +68,16 @@ def starting_model(recipe: Recipe) -> tuple[Method, ModelSpec]:
     return stored.method, replace(stored.spec, rule=rule)
 
 
+def leaves_something_behind(start: str) -> bool:
+    """Whether a model to go on from has a calibration or a hand head, which its new weights will lack.
+
+    Raises:
+        ValueError: the model cannot be read.
+    """
+    stored = _stored(start)
+    return stored.calibration is not None or stored.method.hand_head is not None
+
+
 def _stored(name: str) -> StoredModel:
     return read_model(weights_file(name))  # as text: "light" alone is a shipped model
 

@@ -237,11 +237,16 @@ async function choose(entry) {
 }
 
 function save(name, text, kind) {
+  const address = URL.createObjectURL(new Blob([text], { type: kind }));
+  saveAt(name, address);
+  setTimeout(() => URL.revokeObjectURL(address), 10_000);
+}
+
+function saveAt(name, address) {
   const link = document.createElement("a");
-  link.href = URL.createObjectURL(new Blob([text], { type: kind }));
+  link.href = address;
   link.download = name;
   link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
 }
 
 function saveCsv() {
@@ -253,6 +258,11 @@ function saveCsv() {
 function saveLabelme() {
   const { name, files } = state.chosen.found;
   save(`${name.replace(/\.[^.]*$/, "")}.json`, JSON.stringify(files.labelme, null, 2), "application/json");
+}
+
+/** A frame of the camera lies nowhere else, and Labelme shows it beside its file. */
+function savePicture() {
+  saveAt(state.chosen.found.name, state.chosen.address);
 }
 
 function clear() {
@@ -272,6 +282,7 @@ at("files").addEventListener("change", async (event) => {
 at("keep").addEventListener("click", () => (state.keepNext = true));
 at("csv").addEventListener("click", saveCsv);
 at("labelme").addEventListener("click", saveLabelme);
+at("save-picture").addEventListener("click", savePicture);
 at("clear").addEventListener("click", () => (queue = queue.then(clear)));
 for (const name of ["dragenter", "dragover", "dragleave", "drop"]) {
   document.addEventListener(name, (event) => {

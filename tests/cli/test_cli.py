@@ -33,8 +33,11 @@ print(code, *sorted({"torch", "cv2", "numpy", "timm", "pandas", "onnxruntime"} &
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no processor times of children")
-def test_help_answers_in_half_a_second() -> None:
-    """Processor time of the whole process, the best of three: the clock would measure a busy machine, too."""
+def test_help_answers_at_once() -> None:
+    """Processor time of the whole process, the best of three: the clock would measure a busy machine, too.
+
+    It is a third of a second on an idle core, over half of one on a throttled one, and seconds with PyTorch.
+    """
     import resource
 
     def seconds() -> float:
@@ -43,7 +46,7 @@ def test_help_answers_in_half_a_second() -> None:
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
-    assert min(seconds() for _ in range(3)) < 0.5
+    assert min(seconds() for _ in range(3)) < 0.8
 
 
 @pytest.mark.parametrize("verb", VERBS)

@@ -142,7 +142,7 @@ def test_no_view_comes_from_the_forearm() -> None:
     [("facing", [0.0, 0.0, 1.0]), ("overhead", [0.0, 0.0, -1.0]), ("egocentric", [0.0, -0.5, -0.4])],
 )
 def test_kinds_of_viewpoints_look_from_where_they_say(kind: str, towards: list[float]) -> None:
-    only = replace(Viewpoints(egocentric=0.0, facing=0.0, overhead=0.0, oblique=0.0), **{kind: 1.0})
+    only = Viewpoints(**{"egocentric": 0.0, "facing": 0.0, "overhead": 0.0, "oblique": 0.0} | {kind: 1.0})
     directions = np.stack([-_view(scene).axes[2] for scene in _scenes(SceneConfig(viewpoints=only))])
     mean = directions.mean(axis=0)
     assert mean @ towards / np.linalg.norm(mean) / np.linalg.norm(towards) > 0.9

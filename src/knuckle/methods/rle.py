@@ -41,8 +41,11 @@ DECODERS: Final = ("mu", "mean")
 LATTICE: Final = (1597, 987)
 """Number of points and step of a Fibonacci lattice, for the integral of Q G in every step."""
 
-FINE_LATTICE: Final = (46368, 28657)
-"""The same for a model's moments and regions."""
+FINER_LATTICE: Final = (6765, 4181)
+"""The same for a model's moments, which are brought up to date often."""
+
+FINEST_LATTICE: Final = (46368, 28657)
+"""The same for its regions."""
 
 MASS: Final = {"laplace": 4.0, "gaussian": 2 * math.pi}
 """Integrals of exp(-|x| - |y|) and exp(-(x^2 + y^2) / 2)."""
@@ -161,7 +164,9 @@ class RLE(FlowMethod):
     def measure_flow(self) -> None:
         """Bring `flow_mean` and `flow_covariance` up to date with the flow."""
         flow = copy.deepcopy(self.flow).cpu().double()
-        eps, weight = flow.quadrature() if self.form == "published" else _product_points(flow, self.residual)
+        eps, weight = (
+            flow.quadrature() if self.form == "published" else _product_points(flow, self.residual, FINER_LATTICE)
+        )
         mean, covariance = moments(eps, weight)
         self.get_buffer("flow_mean").copy_(mean)
         self.get_buffer("flow_covariance").copy_(covariance)
@@ -176,7 +181,7 @@ class RLE(FlowMethod):
         if self.form == "published":
             eps = flow.sample(DRAWS, generator)
             return Density(flow.log_prob, eps, eps.new_full((DRAWS,), 1 / DRAWS), point, mean, covariance)
-        eps, weight = _product_points(flow, self.residual)
+        eps, weight = _product_points(flow, self.residual, FINEST_LATTICE)
 
         def log_prob(points: Tensor) -> Tensor:
             inner: Tensor = flow.log_prob(points)
@@ -220,9 +225,11 @@ def log_mass(flow: RealNVP, residual: str, shift: Float[Tensor, " 2"]) -> Float[
     return total - math.log(len(eps))
 
 
-def _product_points(flow: RealNVP, residual: str) -> tuple[Float[Tensor, "n 2"], Float[Tensor, " n"]]:
+def _product_points(
+    flow: RealNVP, residual: str, lattice: tuple[int, int]
+) -> tuple[Float[Tensor, "n 2"], Float[Tensor, " n"]]:
     """Points and weights, of sum 1, whose weighted sums are expectations under s Q G."""
-    eps, log_weight = _mixture_points(flow, residual, FINE_LATTICE, torch.full((2,), 0.5, dtype=torch.float64))
+    eps, log_weight = _mixture_points(flow, residual, lattice, torch.full((2,), 0.5, dtype=torch.float64))
     return eps, (flow.log_prob(eps) + log_weight).softmax(dim=0)
 
 

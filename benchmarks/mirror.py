@@ -28,6 +28,7 @@ from knuckle.geometry import mirror_boxes, mirror_image, mirror_points
 from knuckle.metrics.matching import LEAST_IOU, box_iou
 from knuckle.predict import Predictor
 from knuckle.predict.sources import find_images
+from knuckle.predict.track import assign
 from knuckle.render import render, render_scenes
 
 SIDE: Final = 224
@@ -54,8 +55,7 @@ def found_distances(
     for image in images:
         straight, mirrored = predictor.predict(image), predictor.predict(mirror_image(image))
         overlap = box_iou(straight.box, mirror_boxes(mirrored.box, SIDE))
-        is_pair = (overlap >= LEAST_IOU) & (overlap == overlap.max(axis=0, initial=0))
-        rows, columns = np.nonzero(is_pair & (overlap == overlap.max(axis=1, initial=0, keepdims=True)))
+        rows, columns = np.array(assign(overlap, LEAST_IOU), dtype=np.int64).reshape(-1, 2).T
         back = mirror_points(mirrored.xy[columns].astype(np.float64), SIDE)
         distances.append(np.linalg.norm(back - straight.xy[rows], axis=-1))
         alone += len(straight) + len(mirrored) - 2 * len(rows)

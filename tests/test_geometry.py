@@ -149,6 +149,16 @@ def test_mirrored_crop_is_the_mirror_image_of_the_crop() -> None:
     assert difference.max() <= 2  # bilinear weights are rounded to 1/32 pixel by OpenCV
 
 
+@given(st.integers(2, 4000), st.floats(-180, 180), st.lists(st.tuples(finite, finite), min_size=1))
+def test_the_crop_of_the_mirror_image_has_mirrored_points(
+    width: int, rotation: float, xy: list[tuple[float, float]]
+) -> None:
+    crop = Crop.around((20, 10, 70, 60), 64, rotation=rotation)
+    points = np.array(xy)
+    found = crop.of_mirror_image(width).to_crop(mirror_points(points, width))
+    np.testing.assert_allclose(found, mirror_points(crop.to_crop(points), 64), atol=1e-6)
+
+
 def test_corner_alignment_follows_mmpose() -> None:
     """A 179.2 px window about (112, 112) becomes 224 px: c = (p - 112) 1.25 + 112."""
     rule = CropRule(size=224, frame_padding=0.8, alignment="corner")

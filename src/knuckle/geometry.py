@@ -169,6 +169,15 @@ class Crop:
         edge = (zoom - 1) / 2  # the frames' corners, -0.5, coincide
         return cls(np.array([[zoom, 0, edge], [0, zoom, edge], [0, 0, 1]]), size_wh)
 
+    def of_mirror_image(self, width: int) -> Crop:
+        """The crop that shows of the left-right mirrored image the mirror image of what this one shows.
+
+        Args:
+            width: of the image, in pixels.
+        """
+        image, crop = (np.array([[-1.0, 0, side - 1], [0, 1, 0], [0, 0, 1]]) for side in (width, self.size_wh[0]))
+        return Crop(crop @ self.image_to_crop @ image, self.size_wh)
+
     @property
     def zoom(self) -> float:
         """Crop pixels an image pixel, the geometric mean over directions."""

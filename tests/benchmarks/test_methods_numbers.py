@@ -11,6 +11,7 @@ import pytest
 from jaxtyping import Float64
 from scipy import stats
 
+from benchmarks import choices, small
 from benchmarks.label_noise import CLEAN, PLANS, Job, Plan, compare, judge, slopes
 from benchmarks.methods_numbers import (
     FAILS,
@@ -21,6 +22,7 @@ from benchmarks.methods_numbers import (
     Difference,
     better_verdict,
     comparisons,
+    has_learnt,
     joint_verdict,
     no_gain_verdict,
     paired,
@@ -38,6 +40,14 @@ GROUPS = np.arange(HANDS)
 def difference(hands: tuple[float, float], seeds: tuple[float, float], p: float = 0.001) -> Difference:
     """A difference with these intervals."""
     return Difference(Interval(sum(hands) / 2, *hands), Interval(sum(seeds) / 2, *seeds), p)
+
+
+def test_who_has_not_learnt_gets_no_verdict() -> None:
+    clear = difference((-0.03, -0.01), (-0.04, -0.01))
+    assert (choices.verdict(clear, True), choices.verdict(clear, False)) == (choices.BETTER, OPEN)
+    assert (small.verdict(clear, 0.0, True), small.verdict(clear, 0.0, False)) == (HOLDS, OPEN)
+    assert has_learnt(np.array([[0.02, 0.08], [0.03, 0.06]]), 0.1)
+    assert not has_learnt(np.array([[0.02, 0.08], [0.03, 0.08]]), 0.1), "one of them has not"
 
 
 def errors(mean: float, seeds: int = 3, spread: float = 0.002) -> Float64[np.ndarray, "seeds n 21"]:

@@ -86,7 +86,7 @@ def test_either_goes_on_where_the_other_was_interrupted(photos: list[Path], tmp_
         if done > 20:
             raise KeyboardInterrupt
 
-    outputs = [Output.of(tmp_path / name) for name in ("whole.csv", "ray_first.csv", "ray_last.csv")]
+    outputs = [Output.of(tmp_path / name) for name in ("whole.json", "ray_first.json", "ray_last.json")]
     alone = partial(predict_files, predictor(), photos, "full")
     spread = partial(predict_files_on_ray, predictor, photos, "full", TWO)
     alone(output=outputs[0])

@@ -1,7 +1,7 @@
 """Runs `ray_cases.py` in a process of its own.
 
-A process that was a Ray driver keeps what Ray's libraries left in it, and twice one died at its next `fork`, in a test
-that has nothing to do with Ray.
+A process that was a Ray driver keeps what Ray's libraries left in it, threads and handlers of signals among them, and
+hundreds of other tests come after these.
 """
 
 from __future__ import annotations

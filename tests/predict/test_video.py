@@ -125,7 +125,7 @@ def test_frames_larger_than_photos_may_be_are_refused_before_one_is_decoded(
             raise AssertionError
 
     monkeypatch.setattr(cv2, "VideoCapture", Huge)
-    sentence = r"a\.avi has frames of 20000 x 5001 pixels, more than 100 million; save a smaller copy\.$"
+    sentence = r"^a frame of .*a\.avi claims 20000 x 5001 pixels, more than 100 million; save a smaller copy\.$"
     with pytest.raises(ValueError, match=sentence), open_video(path) as video:
         next(iter(video))
 
@@ -142,7 +142,7 @@ def test_frames_that_grow_too_large_within_a_clip_are_refused(tmp_path: Path, mo
     with open_video(path) as video:
         frames = iter(video)
         assert [next(frames).image.shape for _ in range(2)] == [(20, 30, 3), (20, 40, 3)]
-        with pytest.raises(ValueError, match="has frames of 10000 x 10001 pixels"):
+        with pytest.raises(ValueError, match="claims 10000 x 10001 pixels"):
             next(frames)
 
 

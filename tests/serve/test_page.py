@@ -79,6 +79,15 @@ def drop(page: Page, files: dict[str, bytes], times: int = 1) -> None:
     )
 
 
+def saved(page: Page, button: str, folder: Path) -> Path:
+    """What a button downloads, under the name that the page gives it."""
+    with page.expect_download() as download:
+        page.click(button)
+    path = folder / download.value.suggested_filename
+    download.value.save_as(path)
+    return path
+
+
 def test_the_camera_runs_shows_its_pace_and_keeps_a_frame(page: Page, tmp_path: Path) -> None:
     page.click("#camera")
     page.wait_for_function("() => Number(document.getElementById('speed').dataset.frames) >= 3", timeout=60_000)
@@ -94,10 +103,7 @@ def test_the_camera_runs_shows_its_pace_and_keeps_a_frame(page: Page, tmp_path: 
     page.wait_for_timeout(400)
     assert page.get_attribute("#speed", "data-frames") in (frames, str(int(frames or 0) + 1))
     for button, name in (("#labelme", "frame-001.json"), ("#save-picture", "frame-001.jpg")):
-        with page.expect_download() as download:
-            page.click(button)
-        assert download.value.suggested_filename == name
-        download.value.save_as(tmp_path / name)
+        assert saved(page, button, tmp_path).name == name
     hands = knuckle.read(tmp_path / "frame-001.json")
     assert hands.paths() == [tmp_path / "frame-001.jpg"]
     assert tuple(hands.size[0]) == header_size_wh(tmp_path / "frame-001.jpg")
@@ -112,10 +118,7 @@ def test_dropped_photos_are_drawn_and_download_as_files_that_read_back(page: Pag
     assert colors_of(page) > 5
     assert page.is_hidden("#hint")
     for button, name in (("#csv", "hands.csv"), ("#labelme", "a.json")):
-        with page.expect_download() as download:
-            page.click(button)
-        assert download.value.suggested_filename == name
-        download.value.save_as(tmp_path / name)
+        assert saved(page, button, tmp_path).name == name
     hands = knuckle.read(tmp_path / "hands.csv")
     assert hands.image.tolist() == ["a.png", "b.jpg"]
     assert abs(hands.xy[0].mean(axis=0) - [80, 60]).max() < 5
@@ -127,10 +130,7 @@ def test_dropped_photos_are_drawn_and_download_as_files_that_read_back(page: Pag
 def test_hands_of_drops_that_come_together_are_numbered_on(page: Page, tmp_path: Path) -> None:
     drop(page, {"a.png": photo(), "b.jpg": photo(".jpg")}, times=2)
     expect(page.locator("#count")).to_have_text("4 photos, 4 hands", timeout=60_000)
-    with page.expect_download() as download:
-        page.click("#csv")
-    download.value.save_as(tmp_path / "hands.csv")
-    assert sorted(knuckle.read(tmp_path / "hands.csv").image.tolist()) == ["a.png", "a.png", "b.jpg", "b.jpg"]
+    assert sorted(knuckle.read(saved(page, "#csv", tmp_path)).image.tolist()) == ["a.png", "a.png", "b.jpg", "b.jpg"]
 
 
 def test_a_bad_file_is_a_sentence_and_the_good_one_beside_it_is_kept(browser: Browser, server: Server) -> None:

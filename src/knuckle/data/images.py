@@ -70,7 +70,7 @@ def decode_image(data: bytes, name: str, most_pixels: int = MAX_PIXELS) -> UInt8
         size_wh = size_in(io.BytesIO(data), name)
     except ValueError as error:
         raise ImageError(str(error)) from error
-    _refuse_large(name, size_wh, most_pixels)
+    refuse_large(name, size_wh, most_pixels)
     return _decode(data, name)
 
 
@@ -109,11 +109,16 @@ def _checked_size(path: Path) -> tuple[int, int]:
         size_wh = header_size_wh(path)
     except ValueError as error:
         raise ImageError(str(error)) from error
-    _refuse_large(str(path), size_wh, MAX_PIXELS)
+    refuse_large(str(path), size_wh)
     return size_wh
 
 
-def _refuse_large(name: str, size_wh: tuple[int, int], most_pixels: int) -> None:
+def refuse_large(name: str, size_wh: tuple[int, int], most_pixels: int = MAX_PIXELS) -> None:
+    """See that an image of that (width, height) may be decoded.
+
+    Raises:
+        ImageError: it has more than `most_pixels`.
+    """
     width, height = size_wh
     if width * height > most_pixels:
         raise ImageError(

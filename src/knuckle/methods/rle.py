@@ -175,11 +175,10 @@ class RLE(FlowMethod):
     def density(self) -> Density:
         """G, or s Q G in the clean form: drawn from Q and from G there, and weighted."""
         flow = copy.deepcopy(self.flow).cpu().double()
-        generator = torch.Generator().manual_seed(0)
         mean, covariance = (self.get_buffer(name).cpu().double() for name in ("flow_mean", "flow_covariance"))
         point = mean if self.decoder == "mean" else torch.zeros_like(mean)
         if self.form == "published":
-            eps = flow.sample(DRAWS, generator)
+            eps = flow.sample(DRAWS, torch.Generator().manual_seed(0))
             return Density(flow.log_prob, eps, eps.new_full((DRAWS,), 1 / DRAWS), point, mean, covariance)
         eps, weight = _product_points(flow, self.residual, FINEST_LATTICE)
 
@@ -202,6 +201,8 @@ def negative_log_likelihood(
         form: "clean" or "published".
         residual: Q. In the clean form "laplace" with scale 1 or "gaussian" with standard deviation 1; in the
             published form "laplace" is the authors' and "gaussian" MMPose's.
+
+    The clean form estimates s from points that PyTorch's own generator moves: the same seed, the same number.
     """
     eps = error / sigma
     log_sigma = sigma.log().sum(dim=-1)
@@ -219,6 +220,11 @@ def log_mass(flow: RealNVP, residual: str, shift: Float[Tensor, " 2"]) -> Float[
     Half of the points where it is looked at are G's own, wherever the flow has moved it, and all move by `shift`, which
     is to be drawn anew for every step: between points that stay the flow learns to hide its density, and the likelihood
     grows without end.
+
+    Args:
+        flow: G.
+        residual: which Q, "laplace" or "gaussian".
+        shift: evenly drawn from the unit square, on the flow's device.
     """
     eps, log_weight = _mixture_points(flow, residual, LATTICE, shift)
     total: Tensor = (flow.log_prob(eps) + log_weight).logsumexp(dim=0)
@@ -243,8 +249,8 @@ def _mixture_points(
     is, one of both has points. They are images of a lattice that fills the unit square evenly.
     """
     number, step = lattice
-    row = torch.arange(number, device=shift.device, dtype=torch.float64)
-    even = torch.stack([row / number, row * step % number / number], dim=-1)
+    row = torch.arange(number, device=shift.device)  # whole numbers: not every device has float64
+    even = torch.stack([row, row * step % number], dim=-1).to(shift.dtype) / number
     even = (even + shift).frac().clamp(1e-6, 1 - 1e-6)  # nothing at infinity
     side = (2 * even - 1).to(flow.get_buffer("moved").dtype)
     of_q = -side.sign() * (1 - side.abs()).log() if residual == "laplace" else math.sqrt(2) * side.erfinv()

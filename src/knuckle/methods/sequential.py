@@ -44,7 +44,10 @@ SIGMA_ACTIVATIONS: Final[dict[str, Callable[[Tensor], Tensor]]] = {
 
 
 SIGMA_FLOOR: Final = 1e-3
+"""Crop sides."""
+
 TARGET_SIGMA: Final = 2.0
+"""Of the Gaussians that the heatmap loss asks for, in cells."""
 
 
 class SequentialStages(FlowMethod):
@@ -433,7 +436,10 @@ def _check_unused(loss: str, owner: str, **given: bool) -> None:
     """See that no option that only one loss reads is set with another."""
     names = [name for name, is_given in given.items() if is_given]
     if loss != owner and names:
-        raise ValueError(f"{' and '.join(names)} belong to loss {owner!r} alone; leave them out with loss {loss!r}.")
+        belong, them = ("belongs", "it") if len(names) == 1 else ("belong", "them")
+        raise ValueError(
+            f"{' and '.join(names)} {belong} to loss {owner!r} alone; leave {them} out with loss {loss!r}."
+        )
 
 
 def _check_positive(**given: float | None) -> None:

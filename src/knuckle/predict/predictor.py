@@ -20,7 +20,7 @@ from knuckle.predict.engine import Engine
 from knuckle.predict.judgement import LEAST_SCORE
 from knuckle.predict.photos import NAMELESS, ImageLike, Photo, photos
 from knuckle.predict.points import CropPoints, calibrated, sides, to_image, visibility_of
-from knuckle.predict.track import EXTENT_OVER_BOX
+from knuckle.predict.track import EXTENT_OVER_BOX, assign
 from knuckle.skeleton import NUM_JOINTS
 
 if TYPE_CHECKING:
@@ -161,7 +161,7 @@ class Predictor:
             # The blocks of pixels that are averaged begin at the left edge, so the mirrored photo would have others.
             mirrored = mirror_image(photo.image)
             for row in shrunk:
-                again = mirror_image(self.rule.cut(mirrored, _mirrored(crops[row], photo.size_wh[0])))
+                again = mirror_image(self.rule.cut(mirrored, crops[row].of_mirror_image(photo.size_wh[0])))
                 pixels[row] = (pixels[row].astype(np.uint16) + again + 1) // 2
         return np.array([crop.image_to_crop for crop in crops]).reshape(-1, 3, 3), pixels
 
@@ -255,12 +255,6 @@ def _hands(cut: _Cut, columns: dict[str, Any]) -> Hands:
     )
 
 
-def _mirrored(crop: Crop, width: int) -> Crop:
-    """The crop of the mirrored image, `width` pixels wide, that shows the mirror image of what the crop shows."""
-    image, pixels = (np.array([[-1.0, 0, side - 1], [0, 1, 0], [0, 0, 1]]) for side in (width, crop.size_wh[0]))
-    return Crop(pixels @ crop.image_to_crop @ image, crop.size_wh)
-
-
 def _joined(found: Detections, mirrored: Detections) -> Detections:
     """The hands that a detector found on a photo or on its mirror image, the surest first.
 
@@ -272,25 +266,14 @@ def _joined(found: Detections, mirrored: Detections) -> Detections:
         found: on the photo.
         mirrored: on its mirror image, with boxes in the photo's pixels.
     """
-    rows, columns = _twins(box_iou(found.box, mirrored.box))
+    twins = np.array(assign(box_iou(found.box, mirrored.box), SAME_HAND), dtype=np.int64).reshape(-1, 2)
+    rows, columns = twins.T
     box, score = (
         np.concatenate([(own[rows] + other[columns]) / 2, np.delete(own, rows, 0), np.delete(other, columns, 0)])
         for own, other in ((found.box, mirrored.box), (found.score, mirrored.score))
     )
     order = np.argsort(-score, kind="stable")
     return found._replace(box=box[order], score=score[order])
-
-
-def _twins(overlap: Float64[np.ndarray, "a b"]) -> tuple[list[int], list[int]]:
-    """Rows and columns of what is one hand, the pair that overlaps most first; none is in two pairs."""
-    left = np.where(overlap > SAME_HAND, overlap, 0.0)
-    rows, columns = [], []
-    while left.any():
-        row, column = divmod(int(left.argmax()), left.shape[1])
-        rows.append(row)
-        columns.append(column)
-        left[row] = left[:, column] = 0.0
-    return rows, columns
 
 
 def _tightened(box: Float32[np.ndarray, "m 4"], xy: Float32[np.ndarray, "m 21 2"]) -> Float32[np.ndarray, "m 4"]:

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
-from knuckle.data.images import MAX_PIXELS
+from knuckle.data.images import refuse_large
 
 VIDEO_SUFFIXES: Final = frozenset(
     (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".3gp", ".ogv", ".mts", ".m2ts")
@@ -64,14 +64,14 @@ class Video:
         end: time in seconds at which the latest of them ends.
 
     Raises:
-        ValueError: its frames have more than `MAX_PIXELS`, as a photo may not have either.
+        ValueError: its frames have more than `knuckle.data.images.MAX_PIXELS`, as a photo may not have either.
     """
 
     def __init__(self, name: str, capture: cv2.VideoCapture, *, live: bool) -> None:
         self.name = name
         self.is_live = live
         self.size_wh = (int(capture.get(cv2.CAP_PROP_FRAME_WIDTH)), int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT)))
-        _refuse_large(name, self.size_wh)
+        refuse_large(f"a frame of {name}", self.size_wh)
         rate = capture.get(cv2.CAP_PROP_FPS)
         says_rate = _PLAUSIBLE_RATES[0] <= rate <= _PLAUSIBLE_RATES[1]
         self.rate = rate if says_rate else USUAL_RATE
@@ -94,7 +94,7 @@ class Video:
             if not is_read:
                 break
             # OpenCV 5 scales frames of another size to that of the first; 4 gives them as they are.
-            _refuse_large(self.name, (bgr.shape[1], bgr.shape[0]))
+            refuse_large(f"a frame of {self.name}", (bgr.shape[1], bgr.shape[0]))
             self.frames_read += 1
             now = clock()
             if now <= before:  # streams without timestamps say 0 every time
@@ -168,15 +168,6 @@ def _opened(open_it: Callable[[], cv2.VideoCapture]) -> Iterator[cv2.VideoCaptur
         yield capture
     finally:
         capture.release()
-
-
-def _refuse_large(name: str, size_wh: tuple[int, int]) -> None:
-    width, height = size_wh
-    if width * height > MAX_PIXELS:
-        raise ValueError(
-            f"{name} has frames of {width} x {height} pixels, more than {MAX_PIXELS // 10**6} million; "
-            "save a smaller copy."
-        )
 
 
 def _clock_of_camera() -> Callable[[], float]:

@@ -10,7 +10,6 @@ computed on its own: which other hands are drawn with it makes no difference.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -25,6 +24,7 @@ from knuckle.render.bones import bend
 from knuckle.render.collision import penetration
 from knuckle.render.gestures import SYNERGIES, SYNERGY_MEAN, TEMPLATES, nearest_gesture
 from knuckle.render.mesh import NUM_SHAPES
+from knuckle.render.ranges import check_numbers, check_weights
 from knuckle.render.shares import parse_shares
 from knuckle.skeleton import GESTURES
 
@@ -94,15 +94,13 @@ class PoseMix:
     noise: float = 1.0
 
     def __post_init__(self) -> None:
-        for name, values in ((", ".join(KINDS), self.shares), ("weights", self.weights)):
-            if not all(math.isfinite(value) and value >= 0 for value in values) or sum(values) <= 0:
-                raise ValueError(f"{name} of the poses must be at least 0 and not all 0, but are {values}.")
+        check_weights(self, *KINDS)
+        check_weights(self, "weights")
         if len(self.weights) != len(GESTURES):
             raise ValueError(
                 f"weights must give one number for each of {len(GESTURES)} gestures, not {len(self.weights)}."
             )
-        if not self.noise >= 0 or not math.isfinite(self.noise):
-            raise ValueError(f"noise of the poses must be at least 0, but is {self.noise}.")
+        check_numbers(self, "noise")
         if not self.exclude <= set(range(len(GESTURES))):
             raise ValueError(
                 f"exclude must hold gestures from 0 to {len(GESTURES) - 1}, but is {sorted(self.exclude)}."
